@@ -1,0 +1,156 @@
+//! `vibes-mock plan`: print what run would send, and when; send nothing.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use chrono::{SecondsFormat, Utc};
+use serde::Serialize;
+
+use super::options::TimeOptions;
+use super::output::{Failed, Format, note, print_json};
+use crate::plan::{Callback, Composer, Parameters, Plan, PlanError, Shard};
+use crate::run::fresh_seed;
+use crate::scenario::Scenario;
+use crate::scenario::units::MILLISECOND;
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    vibes-mock plan happy-path\n  \
+    vibes-mock plan my.yaml --seed 7 --start 2026-01-01T00:00:00Z --format jsonl > golden.jsonl")]
+pub struct Args {
+    /// Scenario files, names of ready-made ones, or - for standard input; one after the other
+    #[arg(required = true, value_name = "SCENARIO")]
+    scenarios: Vec<String>,
+    #[command(flatten)]
+    time: TimeOptions,
+    /// Only journeys whose number is I modulo N
+    #[arg(long, value_name = "I/N", default_value = "0/1")]
+    shard: Shard,
+    /// human, json (one summary) or jsonl (one line a callback); human on a terminal, else jsonl
+    #[arg(long, value_name = "F", value_enum, hide_possible_values = true)]
+    format: Option<Format>,
+}
+
+/// The summary of a plan.
+#[derive(Serialize)]
+struct Summary<'a> {
+    scenario: &'a str,
+    seed: u64,
+    start: String,
+    journeys: u64,
+    callbacks: u64,
+    outcomes: BTreeMap<&'static str, u64>,
+    /// When the last callback is due, from the start.
+    last_ms: Option<u64>,
+}
+
+impl From<PlanError> for Failed {
+    fn from(error: PlanError) -> Failed {
+        Failed::delivery(error.to_string())
+    }
+}
+
+pub fn run(args: &Args) -> Result<ExitCode, Failed> {
+    let scenarios: Vec<Scenario> = args
+        .scenarios
+        .iter()
+        .map(|name| Scenario::load(name))
+        .collect::<Result<_, _>>()?;
+    for scenario in scenarios {
+        print_plan(args, scenario)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_plan(args: &Args, scenario: Scenario) -> Result<(), Failed> {
+    let scenario = Arc::new(scenario);
+    let seed = args.time.seed.or(scenario.seed).unwrap_or_else(|| {
+        let seed = fresh_seed();
+        note(format_args!("seed {seed}"));
+        seed
+    });
+    let start = args.time.start.unwrap_or_else(Utc::now);
+    let parameters = Parameters {
+        seed,
+        start,
+        shard: args.shard,
+    };
+    let mut composer = Composer::new(Arc::clone(&scenario), parameters);
+    let mut plan = Plan::new(Arc::clone(&scenario), parameters);
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut line = Vec::new();
+    match Format::or(args.format, Format::Jsonl) {
+        Format::Jsonl => {
+            for callback in &mut plan {
+                line.clear();
+                composer.line(&callback?, &mut line)?;
+                line.push(b'\n');
+                out.write_all(&line)?;
+            }
+        }
+        Format::Human => {
+            writeln!(out, "{} (seed {seed})", scenario.name)?;
+            writeln!(
+                out,
+                "{:>12}  {:>7}  {:<31} {:<6} event_type",
+                "after", "journey", "outcome", "part"
+            )?;
+            for callback in &mut plan {
+                human_line(&callback?, &mut composer, &mut out)?;
+            }
+        }
+        Format::Json => {
+            drop(out);
+            return print_json(&summary(plan, &scenario, parameters)?);
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn human_line(
+    callback: &Callback,
+    composer: &mut Composer,
+    out: &mut impl Write,
+) -> Result<(), Failed> {
+    let part = match callback.parts {
+        0 => String::new(),
+        parts => format!("{}/{parts}", callback.part),
+    };
+    let after = format!("{:.3} s", (callback.due / MILLISECOND) as f64 / 1000.0);
+    let event_type = composer.event(callback)?.part().event_type;
+    writeln!(
+        out,
+        "{after:>12}  {:>7}  {:<31} {part:<6} {event_type}",
+        callback.journey, callback.outcome.name
+    )?;
+    Ok(())
+}
+
+fn summary(
+    mut plan: Plan,
+    scenario: &Scenario,
+    parameters: Parameters,
+) -> Result<Summary<'_>, Failed> {
+    let mut summary = Summary {
+        scenario: &scenario.name,
+        seed: parameters.seed,
+        start: parameters
+            .start
+            .to_rfc3339_opts(SecondsFormat::Millis, true),
+        journeys: 0,
+        callbacks: 0,
+        outcomes: BTreeMap::new(),
+        last_ms: None,
+    };
+    for callback in &mut plan {
+        let callback = callback?;
+        summary.callbacks += 1;
+        *summary.outcomes.entry(callback.outcome.name).or_default() += 1;
+        summary.last_ms = Some(callback.due / MILLISECOND);
+    }
+    summary.journeys = plan.journeys_started();
+    Ok(summary)
+}

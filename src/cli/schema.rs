@@ -1,0 +1,43 @@
+//! `vibes-mock schema`: the JSON Schemas of what is read and written.
+
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use super::output::{Failed, print};
+use crate::report::Report;
+use crate::scenario::schema;
+use crate::vibes::callback::ReceivedCallback;
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  vibes-mock schema scenario > scenario.json")]
+pub struct Args {
+    /// Which one
+    name: Name,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Name {
+    /// A scenario file
+    Scenario,
+    /// The body of a callback
+    Callback,
+    /// The summary of a run, as --format json prints it
+    Report,
+    #[value(hide = true)]
+    Openapi,
+    #[value(hide = true)]
+    Asyncapi,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode, Failed> {
+    let schema = match args.name {
+        Name::Scenario => schema::scenario(),
+        Name::Callback => schema::of::<ReceivedCallback>(),
+        Name::Report => schema::of::<Report>(),
+        Name::Openapi => return Err(Failed::not_yet("`schema openapi`")),
+        Name::Asyncapi => return Err(Failed::not_yet("`schema asyncapi`")),
+    };
+    print(&(serde_json::to_string_pretty(&schema)? + "\n"))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,130 @@
+//! What came back of an attempt, and what Vibes makes of it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::timeline::Verdict;
+
+/// An HTTP answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+}
+
+impl Answer {
+    /// 2xx is accepted, 4xx refused for good, anything else may pass: 3xx is not followed, 5xx retried.
+    /// Known from Vibes' "Callbacks" page.
+    pub fn verdict(self) -> Verdict {
+        match self.status {
+            200..=299 => Verdict::Accepted,
+            400..=499 => Verdict::Refused,
+            _ => Verdict::Transient,
+        }
+    }
+}
+
+/// Why there was no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The host's name has no address.
+    NameNotFound,
+    /// Nobody listens there.
+    ConnectionRefused,
+    /// The connection could not be made for another reason.
+    ConnectionFailed,
+    /// The attempt took longer than the timeout.
+    Timeout,
+    /// The connection ended before an answer came; the request may have been processed.
+    ClosedBeforeAnswer,
+    /// The connection ended within the answer.
+    ClosedWithinAnswer,
+    /// The answer was not HTTP.
+    NotHttp,
+    /// The machine has no file descriptor or port left.
+    OutOfResources,
+}
+
+impl FailureKind {
+    /// The kind's name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FailureKind::NameNotFound => "name_not_found",
+            FailureKind::ConnectionRefused => "connection_refused",
+            FailureKind::ConnectionFailed => "connection_failed",
+            FailureKind::Timeout => "timeout",
+            FailureKind::ClosedBeforeAnswer => "closed_before_answer",
+            FailureKind::ClosedWithinAnswer => "closed_within_answer",
+            FailureKind::NotHttp => "not_http",
+            FailureKind::OutOfResources => "out_of_resources",
+        }
+    }
+}
+
+/// Why there was no answer, with the words that came with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What it counts as.
+    pub kind: FailureKind,
+    /// The system's or the library's words.
+    pub detail: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.name(), self.detail)
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(kind: FailureKind, detail: impl fmt::Display) -> Failure {
+        Failure {
+            kind,
+            detail: detail.to_string(),
+        }
+    }
+
+    /// Of making a connection.
+    pub(crate) fn connecting(error: &std::io::Error) -> Failure {
+        use std::io::ErrorKind;
+        // EMFILE, ENFILE, EADDRNOTAVAIL and their kin on Windows.
+        const EXHAUSTED: [i32; 6] = [24, 23, 99, 49, 10024, 10048];
+        let exhausted = error
+            .raw_os_error()
+            .is_some_and(|code| EXHAUSTED.contains(&code));
+        let kind = match error.kind() {
+            _ if exhausted || error.kind() == ErrorKind::AddrNotAvailable => {
+                FailureKind::OutOfResources
+            }
+            ErrorKind::ConnectionRefused => FailureKind::ConnectionRefused,
+            // Looking a name up fails with no code of the system's.
+            _ if error.raw_os_error().is_none() => FailureKind::NameNotFound,
+            _ => FailureKind::ConnectionFailed,
+        };
+        Failure::new(kind, error)
+    }
+
+    /// Of sending a request and waiting for the answer's head.
+    pub(crate) fn asking(error: &hyper::Error) -> Failure {
+        let kind = if error.is_parse() || error.is_parse_too_large() {
+            FailureKind::NotHttp
+        } else {
+            FailureKind::ClosedBeforeAnswer
+        };
+        Failure::new(kind, with_source(error))
+    }
+
+    /// Of reading the answer's body.
+    pub(crate) fn reading(error: &hyper::Error) -> Failure {
+        Failure::new(FailureKind::ClosedWithinAnswer, with_source(error))
+    }
+}
+
+fn with_source(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,183 @@
+//! The scenario file: from text, with every finding at once, to what a run needs.
+//!
+//! ```text
+//! source ─→ yaml ─→ decode (into model) ─→ check ─→ Scenario
+//! ```
+//!
+//! What happens to an event is [`journey`](crate::journey)'s business, when it happens
+//! [`plan`](crate::plan)'s.
+
+mod check;
+pub mod data;
+pub mod decode;
+pub mod event;
+pub mod finding;
+pub mod model;
+pub mod schema;
+pub mod source;
+pub mod template;
+pub mod units;
+pub mod variables;
+pub mod yaml;
+
+use hyper::header::{HeaderName, HeaderValue};
+
+use crate::journey::Journey;
+use crate::vibes::callback::Wording;
+use crate::vibes::outcome::{Outcome, Status};
+use crate::vibes::registration::{ContentType, Filter, Method};
+
+pub use check::header;
+use event::{EventSpec, Weights};
+use finding::Findings;
+use model::{Downed, MultipartSuccess};
+use source::Source;
+use units::{Duration, RetryPolicy, SECOND};
+
+/// The customer's key that bodies name if the scenario does not.
+pub const DEFAULT_COMPANY_KEY: &str = "zY5VnE7r";
+
+/// A scenario that was read and found to make sense.
+#[derive(Debug)]
+pub struct Scenario {
+    /// What it is, in a line; the file's name if it does not say.
+    pub name: String,
+    /// The seed that the file asks for.
+    pub seed: Option<u64>,
+    /// The customer's key.
+    pub company_key: String,
+    /// Where callbacks go.
+    pub destination: Destination,
+    /// The ways an event can go; the last one is the good day.
+    pub journeys: Vec<Journey>,
+    /// What a run makes up.
+    pub events: Vec<EventSpec>,
+    /// How a server answers posted events.
+    pub routes: Vec<RouteSpec>,
+    /// What receivers could notice.
+    pub settings: Settings,
+    /// What probably is not as meant; it runs all the same.
+    pub warnings: Findings,
+}
+
+/// Where callbacks go.
+#[derive(Clone, Debug, Default)]
+pub struct Destination {
+    /// The file's URL; the run may have another.
+    pub url: Option<String>,
+    /// `POST` or `PUT`.
+    pub method: Method,
+    /// The callbacks' content type.
+    pub content_type: ContentType,
+    /// Headers added to each request.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Which callbacks it wants.
+    pub filter: Filter,
+}
+
+/// How a server answers events that match.
+#[derive(Debug)]
+pub struct RouteSpec {
+    /// Conditions that must all hold: a path and a pattern in which `*` stands for any text.
+    pub when: Vec<(String, String)>,
+    /// Which way they go.
+    pub journeys: Weights,
+}
+
+/// What a receiver could notice: the choices where Vibes is silent or contradicts itself.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How bodies are worded.
+    pub wording: Wording,
+    /// Which success of a message in parts calls back.
+    pub multipart_success: MultipartSuccess,
+    /// Statuses other than the usual ones.
+    pub statuses: Vec<(&'static Outcome, Status)>,
+    /// What to do about passing failures.
+    pub retry: RetryPolicy,
+    /// For one attempt; the older developer wiki says two seconds.
+    pub timeout: Duration,
+    /// When a destination counts as down.
+    pub downed: Downed,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            wording: Wording::default(),
+            multipart_success: MultipartSuccess::default(),
+            statuses: Vec::new(),
+            retry: RetryPolicy::VIBES,
+            timeout: Duration(2 * SECOND),
+            downed: Downed {
+                after: 10,
+                pause: Duration(60 * SECOND),
+            },
+        }
+    }
+}
+
+impl Settings {
+    /// The status that goes with an outcome.
+    pub fn status(&self, outcome: &'static Outcome) -> Status {
+        self.statuses
+            .iter()
+            .find(|(other, _)| std::ptr::eq(*other, outcome))
+            .map_or(outcome.status, |(_, status)| *status)
+    }
+}
+
+impl Scenario {
+    /// A scenario of that name in which nothing happens by itself.
+    pub fn empty(name: &str) -> Scenario {
+        Scenario {
+            name: name.to_owned(),
+            seed: None,
+            company_key: DEFAULT_COMPANY_KEY.to_owned(),
+            destination: Destination::default(),
+            journeys: Vec::new(),
+            events: Vec::new(),
+            routes: Vec::new(),
+            settings: Settings::default(),
+            warnings: Findings::new(name, "", Vec::new()),
+        }
+    }
+
+    /// Reads a scenario: a file's path, or the name of a ready-made one.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or it has findings.
+    pub fn load(name: &str) -> Result<Scenario, Error> {
+        Scenario::read(&Source::open(name)?)
+    }
+
+    /// Reads a scenario from its text.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn parse(name: &str, text: &str) -> Result<Scenario, Error> {
+        Scenario::read(&Source::of(name, text)?)
+    }
+
+    fn read(source: &Source) -> Result<Scenario, Error> {
+        check::compile(source).map_err(Error::Invalid)
+    }
+
+    /// How many journeys a run of it has.
+    pub fn journey_count(&self) -> u64 {
+        self.events.iter().map(|event| event.count).sum()
+    }
+}
+
+/// Why there is no scenario.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read at all.
+    #[error("{0}")]
+    Unreadable(String),
+    /// It was read, and this is wrong with it.
+    #[error("{0}")]
+    Invalid(Findings),
+}

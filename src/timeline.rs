@@ -1,0 +1,356 @@
+//! What is due, under one clock: the only queue of a run.
+//!
+//! A feed puts callbacks in, retries come back, the delivery takes them out. Time is handed in, so this
+//! works the same in real time, faster, and without waiting. No socket and no clock is touched here.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use chrono::{DateTime, Utc};
+
+use crate::plan::{Callback, Composer, Parameters, Plan, PlanError};
+use crate::scenario::model::Downed;
+use crate::scenario::units::RetryPolicy;
+use crate::scenario::{Scenario, Settings};
+use std::sync::Arc;
+
+/// Where callbacks come from, in due order.
+pub trait Feed: Send {
+    /// When the next one is due, in nanoseconds from the run's start; none if there is no more.
+    ///
+    /// # Errors
+    ///
+    /// It could not be computed.
+    fn next_due(&mut self) -> Result<Option<u64>, PlanError>;
+    /// Takes the next one.
+    fn take(&mut self) -> Option<Callback>;
+    /// Appends the body of one that was taken.
+    ///
+    /// # Errors
+    ///
+    /// It could not be computed.
+    fn body(&mut self, callback: &Callback, out: &mut Vec<u8>) -> Result<(), PlanError>;
+    /// The event's id and type, for people and reports.
+    ///
+    /// # Errors
+    ///
+    /// They could not be computed.
+    fn event(&mut self, callback: &Callback) -> Result<(String, String), PlanError>;
+    /// How many wait for their time, as far as they are known yet.
+    fn pending(&self) -> usize;
+    /// How many journeys have begun.
+    fn journeys(&self) -> u64;
+    /// The run's time zero.
+    fn start(&self) -> DateTime<Utc>;
+}
+
+/// A scenario's plan with the bodies to it.
+pub struct PlanFeed {
+    plan: Plan,
+    composer: Composer,
+    start: DateTime<Utc>,
+}
+
+impl PlanFeed {
+    /// A feed at its beginning.
+    pub fn new(scenario: Arc<Scenario>, parameters: Parameters) -> PlanFeed {
+        PlanFeed {
+            plan: Plan::new(Arc::clone(&scenario), parameters),
+            composer: Composer::new(scenario, parameters),
+            start: parameters.start,
+        }
+    }
+}
+
+impl Feed for PlanFeed {
+    fn next_due(&mut self) -> Result<Option<u64>, PlanError> {
+        self.plan.next_due()
+    }
+
+    fn take(&mut self) -> Option<Callback> {
+        self.plan.next()?.ok()
+    }
+
+    fn body(&mut self, callback: &Callback, out: &mut Vec<u8>) -> Result<(), PlanError> {
+        self.composer.body(callback, out)
+    }
+
+    fn event(&mut self, callback: &Callback) -> Result<(String, String), PlanError> {
+        let part = self.composer.event(callback)?.part();
+        Ok((part.event_id.to_owned(), part.event_type.to_owned()))
+    }
+
+    fn pending(&self) -> usize {
+        self.plan.pending()
+    }
+
+    fn journeys(&self) -> u64 {
+        self.plan.journeys_started()
+    }
+
+    fn start(&self) -> DateTime<Utc> {
+        self.start
+    }
+}
+
+/// How fast the run's clock goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// So many times as fast as real time.
+    Times(f64),
+    /// It jumps to whatever is due next.
+    Max,
+}
+
+impl Default for Speed {
+    fn default() -> Self {
+        Speed::Times(1.0)
+    }
+}
+
+impl std::str::FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "max" {
+            return Ok(Speed::Max);
+        }
+        let times = text
+            .strip_suffix('x')
+            .and_then(|number| number.parse::<f64>().ok());
+        match times {
+            Some(times) if (0.001..=1_000_000.0).contains(&times) => Ok(Speed::Times(times)),
+            _ => Err(format!(
+                "`{text}` is not a speed; write `1x`, `60x`, `0.5x` or `max`"
+            )),
+        }
+    }
+}
+
+impl std::fmt::Display for Speed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Speed::Times(times) => write!(f, "{times}x"),
+            Speed::Max => f.write_str("max"),
+        }
+    }
+}
+
+/// One attempt to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    /// What is to be delivered.
+    pub callback: Callback,
+    /// Which attempt it is, from 1.
+    pub attempt: u32,
+    /// When the attempt was due, in nanoseconds of the run's clock.
+    pub due: u64,
+    /// What the run's clock showed when it was handed out.
+    pub started: u64,
+    ticket: u64,
+}
+
+/// What an attempt came to, as far as the timeline must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Accepted.
+    Accepted,
+    /// Refused for good.
+    Refused,
+    /// Failed for a reason that may pass.
+    Transient,
+}
+
+/// What becomes of the delivery after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It is done.
+    Done,
+    /// It is tried again at that time of the run's clock.
+    Retry(u64),
+    /// It is given up.
+    GaveUp,
+}
+
+/// What there is to do.
+#[derive(Debug)]
+pub enum Due {
+    /// This, now.
+    Job(Job),
+    /// Nothing before that time of the run's clock.
+    At(u64),
+    /// Nothing before an attempt that is under way ends.
+    Held,
+    /// Nothing any more.
+    Nothing,
+}
+
+/// A retry that waits for its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Retry {
+    due: u64,
+    callback: Callback,
+    attempt: u32,
+}
+
+/// The pending callbacks and retries of one destination.
+pub struct Timeline {
+    feed: Box<dyn Feed>,
+    policy: RetryPolicy,
+    downed: Downed,
+    retries: BinaryHeap<Reverse<Retry>>,
+    /// Attempts under way: ticket and when they started, oldest first.
+    under_way: Vec<(u64, u64)>,
+    tickets: u64,
+    /// How far the clock of a run without waiting has come.
+    reached: u64,
+    failures_in_row: u32,
+    down_until: u64,
+    times_down: u64,
+    stopped: bool,
+}
+
+impl Timeline {
+    /// A timeline at its beginning.
+    pub fn new(feed: Box<dyn Feed>, settings: &Settings) -> Timeline {
+        Timeline {
+            feed,
+            policy: settings.retry,
+            downed: settings.downed,
+            retries: BinaryHeap::new(),
+            under_way: Vec::new(),
+            tickets: 0,
+            reached: 0,
+            failures_in_row: 0,
+            down_until: 0,
+            times_down: 0,
+            stopped: false,
+        }
+    }
+
+    /// The feed, for bodies and names.
+    pub fn feed(&mut self) -> &mut dyn Feed {
+        self.feed.as_mut()
+    }
+
+    /// How many callbacks and retries wait, as far as they are known yet.
+    pub fn pending(&self) -> usize {
+        self.feed.pending() + self.retries.len()
+    }
+
+    /// How many attempts are under way.
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// How often the destination was found to be down.
+    pub fn times_down(&self) -> u64 {
+        self.times_down
+    }
+
+    /// Hands out nothing more.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// How many deliveries were begun and wait for a retry.
+    pub fn awaiting_retry(&self) -> usize {
+        self.retries.len()
+    }
+
+    /// What is due. `now` is the run's clock; without one, the clock jumps to whatever comes next.
+    ///
+    /// # Errors
+    ///
+    /// A journey could not be computed; nothing more will come.
+    pub fn next(&mut self, now: Option<u64>) -> Result<Due, PlanError> {
+        if self.stopped {
+            return Ok(Due::Nothing);
+        }
+        let fresh = self.feed.next_due().inspect_err(|_| self.stopped = true)?;
+        let retry = self.retries.peek().map(|Reverse(retry)| retry.due);
+        let Some(due) = fresh.into_iter().chain(retry).min() else {
+            return Ok(if self.under_way.is_empty() {
+                Due::Nothing
+            } else {
+                Due::Held
+            });
+        };
+        let due = due.max(self.down_until);
+        let started = match now {
+            Some(now) if due > now => return Ok(Due::At(due)),
+            Some(now) => now,
+            // The clock may not pass the earliest retry that an attempt under way could ask for, nor a
+            // pause that it could set off: what comes next must not depend on how fast it is answered.
+            None if self
+                .under_way
+                .iter()
+                .any(|(_, started)| due > started + self.horizon()) =>
+            {
+                return Ok(Due::Held);
+            }
+            None => due.max(self.reached),
+        };
+        self.reached = started;
+        let (callback, attempt) =
+            if retry.is_some_and(|retry| fresh.is_none_or(|fresh| retry <= fresh)) {
+                match self.retries.pop() {
+                    Some(Reverse(retry)) => (retry.callback, retry.attempt),
+                    None => return Ok(Due::Nothing),
+                }
+            } else {
+                match self.feed.take() {
+                    Some(callback) => (callback, 1),
+                    None => return Ok(Due::Nothing),
+                }
+            };
+        self.tickets += 1;
+        self.under_way.push((self.tickets, started));
+        Ok(Due::Job(Job {
+            callback,
+            attempt,
+            due,
+            started,
+            ticket: self.tickets,
+        }))
+    }
+
+    fn horizon(&self) -> u64 {
+        match self.policy.retries {
+            0 => self.downed.pause.0,
+            _ => self.policy.wait.0.min(self.downed.pause.0),
+        }
+    }
+
+    /// Takes back a job that was handed out. `now` is the run's clock, if there is one.
+    pub fn finish(&mut self, job: &Job, verdict: Verdict, now: Option<u64>) -> Next {
+        self.under_way.retain(|(ticket, _)| *ticket != job.ticket);
+        let now = now.unwrap_or(job.started);
+        if verdict != Verdict::Transient {
+            self.failures_in_row = 0;
+            return match verdict {
+                Verdict::Accepted => Next::Done,
+                _ => Next::GaveUp,
+            };
+        }
+        // Attempts that were under way when the destination went down say nothing new.
+        if job.started >= self.down_until {
+            self.failures_in_row += 1;
+        }
+        if self.failures_in_row >= self.downed.after {
+            self.failures_in_row = 0;
+            self.down_until = now.saturating_add(self.downed.pause.0);
+            self.times_down += 1;
+        }
+        if job.attempt > self.policy.retries {
+            return Next::GaveUp;
+        }
+        let due = now.saturating_add(self.policy.wait.0);
+        self.retries.push(Reverse(Retry {
+            due,
+            callback: job.callback,
+            attempt: job.attempt + 1,
+        }));
+        Next::Retry(due)
+    }
+}

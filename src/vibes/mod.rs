@@ -1,0 +1,9 @@
+//! What goes over the wire, as Vibes writes it. Nobody else spells a JSON key of Vibes.
+//!
+//! Pure: no clock, no socket, no file. When and whether a body is sent is decided elsewhere.
+
+pub mod callback;
+pub mod event;
+pub mod outcome;
+pub mod registration;
+pub mod sample;
