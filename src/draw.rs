@@ -29,7 +29,9 @@ pub enum Purpose {
     Callback(u16),
     /// This field of the made-up person.
     Fake(u16),
-    /// The filters in the event's templates.
+    /// The filters in the templates of the event's id and type.
+    EventNames,
+    /// The filters in the templates of the event's data.
     EventTemplates,
     /// The filters in the message's text.
     Text,
@@ -46,6 +48,7 @@ impl Purpose {
             Purpose::Fake(index) => (5, index),
             Purpose::EventTemplates => (6, 0),
             Purpose::Text => (7, 0),
+            Purpose::EventNames => (8, 0),
         };
         kind << 16 | u64::from(index)
     }

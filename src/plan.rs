@@ -1,16 +1,14 @@
 //! Scenario, seed and start → callbacks in due order, made one at a time.
 //!
-//! Pure: no clock, no socket, no file. What is pending is kept as numbers (40-odd bytes a callback); the
-//! bodies are made by a [`Composer`] when they are needed, and made again for a retry. So memory grows
-//! with what is pending, not with the run.
+//! Pure: no clock, no socket, no file. What is pending is kept as numbers (40-odd bytes a callback); a
+//! body is made when it is needed, and made again for a retry. So memory grows with what is pending, not
+//! with the run.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use serde::Serialize;
-use serde_json::value::RawValue;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::draw::{self, Purpose};
@@ -22,7 +20,7 @@ use crate::scenario::units::MILLISECOND;
 #[cfg(test)]
 use crate::scenario::units::SECOND;
 use crate::sms;
-use crate::vibes::callback::Body;
+use crate::vibes::callback::{Body, escape_json};
 use crate::vibes::outcome::Outcome;
 
 /// What a plan depends on beside the scenario.
@@ -168,7 +166,7 @@ pub struct Plan {
     arrivals: BinaryHeap<Reverse<(u64, u64, usize)>>,
     streams: Vec<ArrivalStream>,
     pending: BinaryHeap<Reverse<Callback>>,
-    made: MadeEvent,
+    kept: KeptEvents,
     steps: Vec<Step>,
     text: String,
     started: u64,
@@ -196,12 +194,12 @@ impl Plan {
             first += event.count;
         }
         Plan {
+            kept: KeptEvents::new(Arc::clone(&scenario), parameters),
             scenario,
             parameters,
             arrivals,
             streams,
             pending: BinaryHeap::new(),
-            made: MadeEvent::default(),
             steps: Vec::new(),
             text: String::new(),
             started: 0,
@@ -211,6 +209,11 @@ impl Plan {
     /// How many callbacks wait for their time.
     pub fn pending(&self) -> usize {
         self.pending.len()
+    }
+
+    /// The run's time zero.
+    pub fn start(&self) -> DateTime<Utc> {
+        self.parameters.start
     }
 
     /// How many journeys have begun.
@@ -265,16 +268,11 @@ impl Plan {
             Text::Template(template) if journey.needs_parts() => Some(template),
             _ => None,
         };
-        let of_type = filter.event_type.is_some() && event.event_type.literal().is_none();
-        if template.is_some() || of_type {
-            event
-                .make(&occasion, &mut self.made)
-                .map_err(|error| failed(error.message))?;
-        }
         let parts = match (template, &journey.text) {
             (Some(template), _) => {
+                let made = self.kept.get(number, entry, way, arrived)?;
                 event
-                    .render_text(template, &self.made, &occasion, &mut self.text)
+                    .render_text(template, made, &occasion, &mut self.text)
                     .map_err(|error| failed(error.message))?;
                 sms::part_count(&self.text).map_err(|error| failed(error.to_string()))?
             }
@@ -284,10 +282,17 @@ impl Plan {
         let mut rng = draw::generator(seed, number, Purpose::Delays);
         journey.unfold(parts, settings, &mut rng, &mut self.steps);
         self.started += 1;
-        let event_type = event
-            .event_type
-            .literal()
-            .unwrap_or(self.made.part().event_type);
+        let event_type = match (event.event_type.literal(), &filter.event_type) {
+            (Some(event_type), _) => event_type,
+            // Nobody asks for it.
+            (None, None) => "",
+            (None, Some(_)) => {
+                self.kept
+                    .get(number, entry, way, arrived)?
+                    .part()
+                    .event_type
+            }
+        };
         for (place, step) in self.steps.iter().enumerate() {
             if !filter.wants(
                 event_type,
@@ -321,6 +326,58 @@ impl Iterator for Plan {
             Ok(_) => self.pending.pop().map(|Reverse(callback)| Ok(callback)),
             Err(error) => Some(Err(error)),
         }
+    }
+}
+
+/// How many made events are kept at hand: those of the journeys that began last.
+const KEPT_EVENTS: usize = 8192;
+
+/// Events, made when they are asked for. Callbacks of one journey often follow each other closely, so its
+/// event is mostly still here; if not, it is made again.
+struct KeptEvents {
+    scenario: Arc<Scenario>,
+    parameters: Parameters,
+    slots: Vec<(u64, MadeEvent)>,
+}
+
+impl KeptEvents {
+    fn new(scenario: Arc<Scenario>, parameters: Parameters) -> KeptEvents {
+        let slots = scenario.journey_count().min(KEPT_EVENTS as u64);
+        let empty = || (u64::MAX, MadeEvent::default());
+        KeptEvents {
+            scenario,
+            parameters,
+            slots: std::iter::repeat_with(empty).take(slots as usize).collect(),
+        }
+    }
+
+    fn get(
+        &mut self,
+        number: u64,
+        entry: usize,
+        way: usize,
+        arrived: u64,
+    ) -> Result<&MadeEvent, PlanError> {
+        let slot = (number % self.slots.len() as u64) as usize;
+        let (kept, made) = &mut self.slots[slot];
+        if *kept != number {
+            let occasion = Occasion {
+                seed: self.parameters.seed,
+                number,
+                journey: &self.scenario.journeys[way].name,
+                now: at(self.parameters.start, arrived),
+            };
+            // What a failure leaves behind is nobody's event.
+            *kept = u64::MAX;
+            self.scenario.events[entry]
+                .make(&occasion, made)
+                .map_err(|error| PlanError {
+                    journey: number,
+                    message: error.message,
+                })?;
+            *kept = number;
+        }
+        Ok(made)
     }
 }
 
@@ -385,30 +442,8 @@ fn ramp(index: u64, from: f64, to: f64, over: u64) -> u64 {
     (seconds * 1e9).round() as u64
 }
 
-/// How many made events are kept at hand for the next callbacks of their journeys.
-const KEPT_EVENTS: usize = 1024;
-
-/// Makes the bodies of a plan's callbacks, in any order, as often as they are asked for.
-pub struct Composer {
-    scenario: Arc<Scenario>,
-    parameters: Parameters,
-    /// Callbacks of one journey often follow each other closely; its event is then still here.
-    kept: Vec<(u64, MadeEvent)>,
-}
-
-impl Composer {
-    /// A composer for the plan of the same scenario and parameters.
-    pub fn new(scenario: Arc<Scenario>, parameters: Parameters) -> Composer {
-        let kept = std::iter::repeat_with(|| (u64::MAX, MadeEvent::default()))
-            .take(KEPT_EVENTS)
-            .collect();
-        Composer {
-            scenario,
-            parameters,
-            kept,
-        }
-    }
-
+/// The bodies of a plan's callbacks: in any order, as often as they are asked for.
+impl Plan {
     /// When a callback is due, on the run's clock.
     pub fn due_at(&self, callback: &Callback) -> DateTime<Utc> {
         at(self.parameters.start, callback.due)
@@ -430,24 +465,15 @@ impl Composer {
     ///
     /// What went wrong in a template.
     pub fn event(&mut self, callback: &Callback) -> Result<&MadeEvent, PlanError> {
-        let slot = (callback.journey % KEPT_EVENTS as u64) as usize;
-        let (number, made) = &mut self.kept[slot];
-        if *number != callback.journey {
-            let occasion = Occasion {
-                seed: self.parameters.seed,
-                number: callback.journey,
-                journey: &self.scenario.journeys[usize::from(callback.way)].name,
-                now: at(self.parameters.start, callback.arrived),
-            };
-            let event = &self.scenario.events[usize::from(callback.event)];
-            *number = u64::MAX;
-            event.make(&occasion, made).map_err(|error| PlanError {
-                journey: callback.journey,
-                message: error.message,
-            })?;
-            *number = callback.journey;
-        }
-        Ok(made)
+        let Callback {
+            journey,
+            event,
+            way,
+            arrived,
+            ..
+        } = *callback;
+        self.kept
+            .get(journey, usize::from(event), usize::from(way), arrived)
     }
 
     /// Appends the body of a callback.
@@ -478,50 +504,43 @@ impl Composer {
         Ok(())
     }
 
-    /// The callback as one line of `plan --format jsonl`, without the line break.
+    /// Appends the callback as one line of `plan --format jsonl`, without the line break. `part` and
+    /// `parts` are null where the callback is about the whole message.
     ///
     /// # Errors
     ///
     /// What went wrong in a template.
     pub fn line(&mut self, callback: &Callback, out: &mut Vec<u8>) -> Result<(), PlanError> {
-        let failed = |error: &dyn std::fmt::Display| PlanError {
-            journey: callback.journey,
-            message: error.to_string(),
+        let part = |number: u8| match callback.parts {
+            0 => "null".to_owned(),
+            _ => number.to_string(),
         };
-        let mut body = Vec::new();
-        self.body(callback, &mut body)?;
-        let body = String::from_utf8(body).map_err(|error| failed(&error))?;
-        let body = RawValue::from_string(body).map_err(|error| failed(&error))?;
-        let due_at = self.due_at(callback);
-        let about_part = callback.parts > 0;
-        let line = PlanLine {
-            at: due_at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
-            after_ms: callback.due / MILLISECOND,
-            journey: callback.journey,
-            event_type: self.event(callback)?.part().event_type,
-            outcome: callback.outcome.name,
-            stage: callback.outcome.stage.name(),
-            part: about_part.then_some(callback.part),
-            parts: about_part.then_some(callback.parts),
-            body: &body,
-        };
-        serde_json::to_writer(out, &line).map_err(|error| failed(&error))
+        let at = instant(self.due_at(callback));
+        let Callback {
+            journey, outcome, ..
+        } = callback;
+        let head = format!(
+            "{{\"at\":\"{at}\",\"after_ms\":{},\"journey\":{journey},\"event_type\":\"",
+            callback.due / MILLISECOND
+        );
+        out.extend_from_slice(head.as_bytes());
+        escape_json(self.event(callback)?.part().event_type, out);
+        let tail = format!(
+            "\",\"outcome\":\"{outcome}\",\"stage\":\"{}\",\"part\":{},\"parts\":{},\"body\":",
+            outcome.stage,
+            part(callback.part),
+            part(callback.parts),
+        );
+        out.extend_from_slice(tail.as_bytes());
+        self.body(callback, out)?;
+        out.push(b'}');
+        Ok(())
     }
 }
 
-/// One line of `plan --format jsonl`.
-#[derive(Serialize)]
-struct PlanLine<'a> {
-    at: String,
-    after_ms: u64,
-    journey: u64,
-    event_type: &'a str,
-    outcome: &'a str,
-    stage: &'a str,
-    /// Null where the callback is about the whole message.
-    part: Option<u8>,
-    parts: Option<u8>,
-    body: &'a RawValue,
+/// An instant with milliseconds, as plans and reports have it: `2026-01-01T00:00:01.250Z`.
+pub fn instant(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 #[cfg(test)]

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use hyper::header::{HeaderName, HeaderValue};
 use rand::TryRng;
 
 use crate::delivery::target::Target;
 use crate::delivery::{Ending, Engine, Observer, Stepper, StopSignal};
-use crate::plan::{Parameters, Shard};
+use crate::plan::{Parameters, Plan, Shard, instant};
 use crate::report::{Heading, Report, Tally};
 use crate::scenario::Scenario;
-use crate::timeline::{Feed, PlanFeed, Speed, Timeline};
+use crate::timeline::{Feed, Speed, Timeline};
 
 /// The connections to a destination, unless it is said otherwise.
 pub const CONNECTIONS: usize = 32;
@@ -221,8 +221,8 @@ impl Run {
             start: self.start,
             shard: self.shard,
         };
-        let feed = PlanFeed::new(Arc::clone(&self.scenario), parameters);
-        self.run_feed(Box::new(feed), seed)
+        let plan = Plan::new(Arc::clone(&self.scenario), parameters);
+        self.run_feed(Box::new(plan), seed)
     }
 
     /// Sends what another feed than a plan has; the scenario says where to and how.
@@ -252,7 +252,7 @@ impl Run {
             scenario: scenario.name.clone(),
             destination: target.url.clone(),
             seed,
-            start: self.start.to_rfc3339_opts(SecondsFormat::Millis, true),
+            start: instant(self.start),
             speed: self.speed.to_string(),
         };
         let tally = Tally::default();

@@ -8,11 +8,10 @@ use std::collections::BinaryHeap;
 
 use chrono::{DateTime, Utc};
 
-use crate::plan::{Callback, Composer, Parameters, Plan, PlanError};
+use crate::plan::{Callback, Plan, PlanError};
+use crate::scenario::Settings;
 use crate::scenario::model::Downed;
 use crate::scenario::units::RetryPolicy;
-use crate::scenario::{Scenario, Settings};
-use std::sync::Arc;
 
 /// Where callbacks come from, in due order.
 pub trait Feed: Send {
@@ -44,52 +43,34 @@ pub trait Feed: Send {
     fn start(&self) -> DateTime<Utc>;
 }
 
-/// A scenario's plan with the bodies to it.
-pub struct PlanFeed {
-    plan: Plan,
-    composer: Composer,
-    start: DateTime<Utc>,
-}
-
-impl PlanFeed {
-    /// A feed at its beginning.
-    pub fn new(scenario: Arc<Scenario>, parameters: Parameters) -> PlanFeed {
-        PlanFeed {
-            plan: Plan::new(Arc::clone(&scenario), parameters),
-            composer: Composer::new(scenario, parameters),
-            start: parameters.start,
-        }
-    }
-}
-
-impl Feed for PlanFeed {
+impl Feed for Plan {
     fn next_due(&mut self) -> Result<Option<u64>, PlanError> {
-        self.plan.next_due()
+        Plan::next_due(self)
     }
 
     fn take(&mut self) -> Option<Callback> {
-        self.plan.next()?.ok()
+        self.next()?.ok()
     }
 
     fn body(&mut self, callback: &Callback, out: &mut Vec<u8>) -> Result<(), PlanError> {
-        self.composer.body(callback, out)
+        Plan::body(self, callback, out)
     }
 
     fn event(&mut self, callback: &Callback) -> Result<(String, String), PlanError> {
-        let part = self.composer.event(callback)?.part();
+        let part = Plan::event(self, callback)?.part();
         Ok((part.event_id.to_owned(), part.event_type.to_owned()))
     }
 
     fn pending(&self) -> usize {
-        self.plan.pending()
+        Plan::pending(self)
     }
 
     fn journeys(&self) -> u64 {
-        self.plan.journeys_started()
+        self.journeys_started()
     }
 
     fn start(&self) -> DateTime<Utc> {
-        self.start
+        Plan::start(self)
     }
 }
 

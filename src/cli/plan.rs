@@ -5,12 +5,12 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use chrono::{SecondsFormat, Utc};
+use chrono::Utc;
 use serde::Serialize;
 
 use super::options::TimeOptions;
 use super::output::{Failed, Format, note, print_json};
-use crate::plan::{Callback, Composer, Parameters, Plan, PlanError, Shard};
+use crate::plan::{Callback, Parameters, Plan, PlanError, Shard, instant};
 use crate::run::fresh_seed;
 use crate::scenario::Scenario;
 use crate::scenario::units::MILLISECOND;
@@ -77,15 +77,14 @@ fn print_plan(args: &Args, scenario: Scenario) -> Result<(), Failed> {
         start,
         shard: args.shard,
     };
-    let mut composer = Composer::new(Arc::clone(&scenario), parameters);
     let mut plan = Plan::new(Arc::clone(&scenario), parameters);
     let mut out = BufWriter::new(io::stdout().lock());
     let mut line = Vec::new();
     match Format::or(args.format, Format::Jsonl) {
         Format::Jsonl => {
-            for callback in &mut plan {
+            while let Some(callback) = plan.next() {
                 line.clear();
-                composer.line(&callback?, &mut line)?;
+                plan.line(&callback?, &mut line)?;
                 line.push(b'\n');
                 out.write_all(&line)?;
             }
@@ -97,8 +96,8 @@ fn print_plan(args: &Args, scenario: Scenario) -> Result<(), Failed> {
                 "{:>12}  {:>7}  {:<31} {:<6} event_type",
                 "after", "journey", "outcome", "part"
             )?;
-            for callback in &mut plan {
-                human_line(&callback?, &mut composer, &mut out)?;
+            while let Some(callback) = plan.next() {
+                human_line(&callback?, &mut plan, &mut out)?;
             }
         }
         Format::Json => {
@@ -110,17 +109,13 @@ fn print_plan(args: &Args, scenario: Scenario) -> Result<(), Failed> {
     Ok(())
 }
 
-fn human_line(
-    callback: &Callback,
-    composer: &mut Composer,
-    out: &mut impl Write,
-) -> Result<(), Failed> {
+fn human_line(callback: &Callback, plan: &mut Plan, out: &mut impl Write) -> Result<(), Failed> {
     let part = match callback.parts {
         0 => String::new(),
         parts => format!("{}/{parts}", callback.part),
     };
     let after = format!("{:.3} s", (callback.due / MILLISECOND) as f64 / 1000.0);
-    let event_type = composer.event(callback)?.part().event_type;
+    let event_type = plan.event(callback)?.part().event_type;
     writeln!(
         out,
         "{after:>12}  {:>7}  {:<31} {part:<6} {event_type}",
@@ -137,9 +132,7 @@ fn summary(
     let mut summary = Summary {
         scenario: &scenario.name,
         seed: parameters.seed,
-        start: parameters
-            .start
-            .to_rfc3339_opts(SecondsFormat::Millis, true),
+        start: instant(parameters.start),
         journeys: 0,
         callbacks: 0,
         outcomes: BTreeMap::new(),

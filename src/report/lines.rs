@@ -41,9 +41,7 @@ impl<W: Write + Send> Observer for Lines<W> {
         let (event_id, event_type) = feed.event(callback).map_err(io::Error::other)?;
         let about_part = callback.parts > 0;
         let line = Line {
-            at: plan::at(feed.start(), callback.due)
-                .format("%Y-%m-%dT%H:%M:%S%.3fZ")
-                .to_string(),
+            at: plan::instant(plan::at(feed.start(), callback.due)),
             after_ms: callback.due / MILLISECOND,
             journey: callback.journey,
             event_type: &event_type,

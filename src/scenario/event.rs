@@ -184,18 +184,25 @@ impl EventSpec {
             mdn: &made.mdn,
             external_person_id: &made.external_person_id,
         };
-        let mut variables =
-            Variables::new(occasion.seed, occasion.number, occasion.journey, person);
-        let templates = draw::generator(occasion.seed, occasion.number, Purpose::EventTemplates);
-        let mut renderer = Renderer::new(&variables, occasion.now, templates.clone());
+        let Occasion {
+            seed,
+            number,
+            journey,
+            now,
+        } = *occasion;
+        let mut variables = Variables::new(seed, number, journey, person);
+        let named = draw::generator(seed, number, Purpose::EventNames);
+        let mut renderer = Renderer::new(&variables, now, named);
         if let Some(template) = &self.event_id {
             renderer.render(template, event_id)?;
         }
         renderer.render(&self.event_type, event_type)?;
         drop(renderer);
+        // The data's templates may use both.
         variables.event_id = Value::scalar(event_id.clone());
         variables.event_type = Value::scalar(event_type.clone());
-        let mut renderer = Renderer::new(&variables, occasion.now, templates);
+        let drawn = draw::generator(seed, number, Purpose::EventTemplates);
+        let mut renderer = Renderer::new(&variables, now, drawn);
         self.event_data
             .render(&mut renderer, event_data, event_texts)?;
         if let Some(debug) = &self.debug_data {
