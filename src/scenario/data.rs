@@ -3,6 +3,7 @@
 //! Key order and the spelling of numbers are kept (`1.10` stays `1.10`), so the data is held as JSON
 //! text with gaps for the templates, never as numbers.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use liquid_core::model::{KString, KStringCow, Object, Value, ValueView};
@@ -186,8 +187,59 @@ impl DataTemplate {
     }
 
     /// The data as templates see it, with the texts of its gaps.
-    pub fn value(&self, rendered: &[String]) -> Value {
-        self.shape.value(rendered)
+    pub fn view<'a>(&'a self, rendered: &'a [String]) -> DataView<'a> {
+        let entries = match &self.shape {
+            Shape::Map(entries) => entries.as_slice(),
+            _ => &[],
+        };
+        DataView {
+            entries,
+            rendered,
+            nested: OnceCell::new(),
+        }
+    }
+}
+
+/// Data with the texts of its gaps. What is nested is put together only if a template asks for it.
+#[derive(Debug)]
+pub struct DataView<'a> {
+    entries: &'a [(KString, Shape)],
+    rendered: &'a [String],
+    nested: OnceCell<Vec<Value>>,
+}
+
+impl DataView<'_> {
+    /// What stands under a top-level key.
+    pub fn field(&self, name: &str) -> Option<&dyn ValueView> {
+        let at = self
+            .entries
+            .iter()
+            .position(|(key, _)| key.as_str() == name)?;
+        Some(self.at(at))
+    }
+
+    fn at(&self, at: usize) -> &dyn ValueView {
+        match &self.entries[at].1 {
+            Shape::Value(value) => value,
+            Shape::Gap(gap) => match self.rendered.get(*gap) {
+                Some(text) => text,
+                None => &Value::Nil,
+            },
+            Shape::List(_) | Shape::Map(_) => {
+                let nested = self.nested.get_or_init(|| {
+                    self.entries
+                        .iter()
+                        .map(|(_, shape)| shape.value(self.rendered))
+                        .collect()
+                });
+                &nested[at]
+            }
+        }
+    }
+
+    /// The top-level keys.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|(key, _)| key.as_str())
     }
 }
 

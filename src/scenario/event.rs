@@ -281,12 +281,12 @@ impl EventSpec {
             variables.event_type = Value::scalar(made.event_type.clone());
         }
         if uses("event_data") {
-            variables.event_data = self.event_data.value(&made.event_texts);
+            variables.event_data = Some(self.event_data.view(&made.event_texts));
         }
         if let Some(debug_data) = &self.debug_data
             && uses("debug_data")
         {
-            variables.debug_data = debug_data.value(&made.debug_texts);
+            variables.debug_data = Some(debug_data.view(&made.debug_texts));
         }
         let rng = draw::generator(occasion.seed, occasion.number, Purpose::Text);
         out.clear();

@@ -18,7 +18,7 @@ use liquid_core::{ObjectView, ValueView};
 use rand::RngExt;
 use uuid::Uuid;
 
-use super::data::DataTemplate;
+use super::data::{DataTemplate, DataView};
 use super::finding::did_you_mean;
 use crate::draw::{self, Generator, Purpose};
 
@@ -177,6 +177,10 @@ impl FakePerson {
         }
     }
 
+    fn names(&self) -> impl Iterator<Item = &str> {
+        FAKE_FIELDS.iter().map(|(name, _)| *name)
+    }
+
     fn at(&self, index: usize) -> &Value {
         self.values[index].get_or_init(|| {
             let purpose = Purpose::Fake(index as u16);
@@ -204,10 +208,10 @@ pub struct Variables<'a> {
     pub event_id: Value,
     /// The event's type.
     pub event_type: Value,
-    /// The event's data; nil while it is being made.
-    pub event_data: Value,
-    /// The event's debug data; nil while it is being made.
-    pub debug_data: Value,
+    /// The event's data; absent while it is being made.
+    pub event_data: Option<DataView<'a>>,
+    /// The event's debug data; absent while it is being made.
+    pub debug_data: Option<DataView<'a>>,
     journey: u64,
     journey_name: &'a str,
     person_key: Uuid,
@@ -235,8 +239,8 @@ impl<'a> Variables<'a> {
         Variables {
             event_id: Value::Nil,
             event_type: Value::Nil,
-            event_data: Value::Nil,
-            debug_data: Value::Nil,
+            event_data: None,
+            debug_data: None,
             journey,
             journey_name,
             person_key: person.person_key,
@@ -248,12 +252,16 @@ impl<'a> Variables<'a> {
         }
     }
 
+    fn names(&self) -> impl Iterator<Item = &str> {
+        ROOTS.into_iter()
+    }
+
     fn field(&self, name: &str) -> Option<&dyn ValueView> {
         match name {
             "event_id" => Some(&self.event_id),
             "event_type" => Some(&self.event_type),
-            "event_data" => Some(&self.event_data),
-            "debug_data" => Some(&self.debug_data),
+            "event_data" => self.event_data.as_ref().map(|data| data as &dyn ValueView),
+            "debug_data" => self.debug_data.as_ref().map(|data| data as &dyn ValueView),
             "person" => Some(self.person_object.get_or_init(|| {
                 object([
                     ("person_key", Value::scalar(self.person_key.to_string())),
@@ -284,7 +292,7 @@ fn object<const N: usize>(fields: [(&'static str, Value); N]) -> Value {
 }
 
 macro_rules! object_view {
-    ($type:ty, $names:expr) => {
+    ($type:ty) => {
         impl ValueView for $type {
             fn as_debug(&self) -> &dyn fmt::Debug {
                 self
@@ -321,20 +329,20 @@ macro_rules! object_view {
                 self
             }
             fn size(&self) -> i64 {
-                $names.count() as i64
+                self.names().count() as i64
             }
             fn keys<'k>(&'k self) -> Box<dyn Iterator<Item = KStringCow<'k>> + 'k> {
-                Box::new($names.map(KStringCow::from_static))
+                Box::new(self.names().map(KStringCow::from_ref))
             }
             fn values<'k>(&'k self) -> Box<dyn Iterator<Item = &'k dyn ValueView> + 'k> {
-                Box::new($names.filter_map(|name| self.field(name)))
+                Box::new(self.names().filter_map(|name| self.field(name)))
             }
             fn iter<'k>(
                 &'k self,
             ) -> Box<dyn Iterator<Item = (KStringCow<'k>, &'k dyn ValueView)> + 'k> {
-                Box::new($names.filter_map(|name| {
+                Box::new(self.names().filter_map(|name| {
                     let value = self.field(name)?;
-                    Some((KStringCow::from_static(name), value))
+                    Some((KStringCow::from_ref(name), value))
                 }))
             }
             fn contains_key(&self, name: &str) -> bool {
@@ -347,5 +355,6 @@ macro_rules! object_view {
     };
 }
 
-object_view!(FakePerson, fake_fields());
-object_view!(Variables<'_>, ROOTS.into_iter());
+object_view!(FakePerson);
+object_view!(DataView<'_>);
+object_view!(Variables<'_>);

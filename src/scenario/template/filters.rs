@@ -19,7 +19,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::runtime::Bounds;
 
 /// The most characters that one filter draws.
-const MAX_DRAWN: i64 = 1000;
+pub(super) const MAX_DRAWN: i64 = 1000;
 /// The widest that a number in a date is padded.
 const MAX_WIDTH: usize = 3;
 
@@ -51,7 +51,7 @@ macro_rules! filters {
 
 static OURS: &[Ours] = filters! {
     "fake_alphanumeric" (0..=0) |call| draw_text(call, LETTERS_AND_DIGITS), "Draws so many letters and digits.";
-    "fake_digits" (0..=0) |call| draw_text(call, b"0123456789"), "Draws so many digits.";
+    "fake_digits" (0..=0) |call| draw_text(call, DIGITS), "Draws so many digits.";
     "fake_choice" (0..=0) fake_choice, "Draws one element of an array.";
     "date" (1..=1) date, "Writes a time in another form.";
     "plus" (1..=1) |call| arithmetic(call, i64::checked_add, |a, b| a + b), "Adds.";
@@ -218,7 +218,9 @@ impl Call<'_> {
     }
 }
 
-const LETTERS_AND_DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+pub(super) const DIGITS: &[u8] = b"0123456789";
+pub(super) const LETTERS_AND_DIGITS: &[u8] =
+    b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// A number below `bound`, the same on every machine.
 fn below(generator: &mut Xoshiro256PlusPlus, bound: usize) -> usize {
@@ -235,11 +237,19 @@ fn draw_text(call: &Call<'_>, letters: &[u8]) -> Result<Value> {
             )));
         }
     };
-    Ok(Value::scalar(call.draw(|generator| {
-        (0..length)
-            .map(|_| char::from(letters[below(generator, letters.len())]))
-            .collect::<String>()
-    })))
+    let mut text = String::new();
+    call.draw(|generator| draw(generator, letters, length as usize, &mut text));
+    Ok(Value::scalar(text))
+}
+
+/// Appends so many of the letters.
+pub(super) fn draw(
+    generator: &mut Xoshiro256PlusPlus,
+    letters: &[u8],
+    length: usize,
+    out: &mut String,
+) {
+    out.extend((0..length).map(|_| char::from(letters[below(generator, letters.len())])));
 }
 
 fn fake_choice(call: &Call<'_>) -> Result<Value> {

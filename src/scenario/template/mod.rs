@@ -9,6 +9,7 @@ mod for_block;
 mod language;
 mod runtime;
 mod scan;
+mod simple;
 
 use std::ops::Range;
 
@@ -35,9 +36,16 @@ pub const MAX_NESTING: usize = 32;
 #[derive(Debug)]
 pub struct Template {
     source: String,
-    /// Absent where the text is just itself.
-    parsed: Option<liquid_core::Template>,
+    form: Form,
     variables: Vec<VariableUse>,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// Just itself.
+    Literal,
+    Simple(Vec<simple::Piece>),
+    Liquid(liquid_core::Template),
 }
 
 /// What is wrong with a template, or went wrong with it.
@@ -82,7 +90,7 @@ impl Template {
         if !source.contains("{{") && !source.contains("{%") {
             return Ok(Template {
                 source: source.to_owned(),
-                parsed: None,
+                form: Form::Literal,
                 variables: Vec::new(),
             });
         }
@@ -101,17 +109,17 @@ impl Template {
             })?;
         Ok(Template {
             source: source.to_owned(),
-            parsed: Some(liquid_core::Template::new(elements)),
+            form: match simple::pieces(source) {
+                Some(pieces) => Form::Simple(pieces),
+                None => Form::Liquid(liquid_core::Template::new(elements)),
+            },
             variables,
         })
     }
 
     /// The text, if there is no Liquid in it.
     pub fn literal(&self) -> Option<&str> {
-        match self.parsed {
-            None => Some(&self.source),
-            Some(_) => None,
-        }
+        matches!(self.form, Form::Literal).then_some(self.source.as_str())
     }
 
     /// The text as it was written.
@@ -127,7 +135,11 @@ impl Template {
 
 /// Renders templates against one set of variables.
 pub struct Renderer<'v> {
-    root: Root<'v>,
+    variables: &'v dyn ObjectView,
+    now: DateTime<Utc>,
+    generator: Xoshiro256PlusPlus,
+    /// Made for the first template that needs it.
+    root: Option<Root<'v>>,
 }
 
 impl<'v> Renderer<'v> {
@@ -138,32 +150,53 @@ impl<'v> Renderer<'v> {
         generator: Xoshiro256PlusPlus,
     ) -> Self {
         Renderer {
-            root: Root::new(variables, Bounds::new(now, generator)),
+            variables,
+            now,
+            generator,
+            root: None,
         }
     }
 
-    /// Appends the rendered text. What the template assigns is gone afterwards.
+    /// Appends the rendered text. What the template assigns is gone afterwards; the draws go on.
     ///
     /// # Errors
     ///
     /// A filter cannot do what it is asked to, or a bound is reached.
     pub fn render(&mut self, template: &Template, out: &mut String) -> Result<(), TemplateError> {
-        let Some(parsed) = &template.parsed else {
-            out.push_str(&template.source);
-            return Ok(());
+        let bound = match &template.form {
+            Form::Literal => {
+                out.push_str(&template.source);
+                None
+            }
+            Form::Simple(pieces) => {
+                let within =
+                    simple::render(pieces, self.variables, &mut self.generator, MAX_OUTPUT, out);
+                (!within).then_some(runtime::TOO_MUCH_OUTPUT)
+            }
+            Form::Liquid(parsed) => {
+                let root = self.root.get_or_insert_with(|| Root::new(self.variables));
+                root.begin(Bounds::new(self.now, self.generator.clone()));
+                let mut writer = Output::new(out);
+                let rendered = parsed.render_to(&mut writer, root);
+                let reached = writer.reached();
+                let bounds = root.end();
+                self.generator = bounds.generator.clone();
+                let bound = bounds.reached().or(reached);
+                if bound.is_none() {
+                    rendered.map_err(|error| {
+                        TemplateError::new(format!(
+                            "the template cannot be rendered: {}",
+                            plain_words(&error)
+                        ))
+                    })?;
+                }
+                bound
+            }
         };
-        self.root.reset();
-        let mut writer = Output::new(out);
-        let rendered = parsed.render_to(&mut writer, &self.root);
-        if let Some(bound) = self.root.reached().or(writer.reached()) {
-            return Err(TemplateError::new(bound).help("shorten the template or its loops"));
+        match bound {
+            None => Ok(()),
+            Some(bound) => Err(TemplateError::new(bound).help("shorten the template or its loops")),
         }
-        rendered.map_err(|error| {
-            TemplateError::new(format!(
-                "the template cannot be rendered: {}",
-                plain_words(&error)
-            ))
-        })
     }
 }
 

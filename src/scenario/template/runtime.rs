@@ -17,6 +17,9 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::{MAX_ITERATIONS, MAX_KEPT, MAX_OUTPUT};
 
+/// Said where [`MAX_OUTPUT`] is reached.
+pub(super) const TOO_MUCH_OUTPUT: &str = "the template puts out more than 65536 bytes";
+
 /// What filters and loops share while a template is rendered; kept in the runtime's registers.
 #[derive(Debug)]
 pub(super) struct Bounds {
@@ -39,6 +42,11 @@ impl Bounds {
             made: 0,
             reached: None,
         }
+    }
+
+    /// The bound that was reached, if one was.
+    pub(super) fn reached(&self) -> Option<&'static str> {
+        self.reached
     }
 
     /// Takes one turn of a loop.
@@ -128,33 +136,28 @@ pub(super) struct Root<'v> {
 }
 
 impl<'v> Root<'v> {
-    pub(super) fn new(variables: &'v dyn ObjectView, bounds: Bounds) -> Self {
-        let registers = Registers::default();
-        *registers.get_mut::<Bounds>() = bounds;
+    pub(super) fn new(variables: &'v dyn ObjectView) -> Self {
         Root {
             variables,
             assigned: RefCell::default(),
             counters: RefCell::default(),
             kept: Cell::new(0),
-            registers,
+            registers: Registers::default(),
         }
     }
 
-    /// Forgets what the last template did; the draws go on.
-    pub(super) fn reset(&mut self) {
+    /// Begins a template: what the last one did is forgotten.
+    pub(super) fn begin(&mut self, bounds: Bounds) {
         self.assigned.get_mut().clear();
         self.counters.get_mut().clear();
         self.kept.set(0);
-        let mut bounds = self.registers.get_mut::<Bounds>();
-        bounds.iterations = 0;
-        bounds.made = 0;
-        bounds.reached = None;
-        drop(bounds);
+        *self.registers.get_mut::<Bounds>() = bounds;
         self.registers.get_mut::<InterruptRegister>().reset();
     }
 
-    pub(super) fn reached(&self) -> Option<&'static str> {
-        self.registers.get_mut::<Bounds>().reached
+    /// Ends a template: what has become of its bounds.
+    pub(super) fn end(&self) -> Bounds {
+        std::mem::take(&mut *self.registers.get_mut::<Bounds>())
     }
 }
 
@@ -257,8 +260,7 @@ impl<'o> Output<'o> {
     }
 
     pub(super) fn reached(&self) -> Option<&'static str> {
-        self.reached
-            .then_some("the template puts out more than 65536 bytes")
+        self.reached.then_some(TOO_MUCH_OUTPUT)
     }
 }
 

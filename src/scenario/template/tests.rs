@@ -297,6 +297,22 @@ fn piece() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
+    /// A tag that does nothing takes the way through the language.
+    #[test]
+    fn both_ways_of_rendering_give_the_same_bytes(
+        outputs in prop::collection::vec((".{0,5}", prop::sample::select(vec![
+            "{{event_data.first_name}}", "{{ event_data.big }}", "{{ event_data.nope }}", "{{ nil }}", "{{ nope }}",
+            "{{ 5 | fake_digits }}", "{{7|fake_alphanumeric}}", "{{ 0 | fake_digits }}", "{{ event_data.items }}",
+            "{{ event_data.items.first }}", "{{ event_data.first_name.size }}",
+        ])), 0..6)
+    ) {
+        let source: String = outputs
+            .iter()
+            .map(|(text, output)| text.replace(['{', '}', '%'], "") + output)
+            .collect();
+        prop_assert_eq!(render(&source), render(&format!("{source}{{% break %}}")));
+    }
+
     #[test]
     fn any_text_ends_within_the_bounds(pieces in prop::collection::vec(piece(), 0..12)) {
         if let Ok(text) = render(&pieces.concat()) {
