@@ -423,7 +423,9 @@ fn broken_rules(
             }
         }
     }
-    if let (Some(carrier), Some(handset)) = (&wish.carrier, &wish.handset) {
+    if let (Some(carrier), Some(handset), MessageType::Sms, None) =
+        (&wish.carrier, &wish.handset, message_type, stopper)
+    {
         const RULE: &str = "has no handset receipt, since the carrier refused it";
         for (part, _) in &handset.parts {
             if failed(carrier.of(*part)) {

@@ -43,14 +43,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failed> {
     for name in &args.scenarios {
         let findings = match Scenario::load(name) {
             Ok(scenario) => {
-                text.push_str(&format!(
-                    "{name}: ok ({}, {})\n",
-                    how_many(scenario.journeys.len() - 1, "journey"),
-                    how_many(
-                        usize::try_from(scenario.journey_count()).unwrap_or(usize::MAX),
-                        "event"
-                    ),
-                ));
+                let events = usize::try_from(scenario.journey_count()).unwrap_or(usize::MAX);
+                text.push_str(&format!("{name}: ok ({})\n", how_many(events, "event")));
                 scenario.warnings
             }
             Err(Error::Invalid(findings)) => findings,

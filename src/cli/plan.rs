@@ -93,7 +93,7 @@ fn print_plan(args: &Args, scenario: Scenario) -> Result<(), Failed> {
             writeln!(out, "{} (seed {seed})", scenario.name)?;
             writeln!(
                 out,
-                "{:>12}  {:>7}  {:<31} {:<6} event_type",
+                "{:>12}  {:>7}  {:<34} {:<6} event_type",
                 "after", "journey", "outcome", "part"
             )?;
             while let Some(callback) = plan.next() {
@@ -118,7 +118,7 @@ fn human_line(callback: &Callback, plan: &mut Plan, out: &mut impl Write) -> Res
     let event_type = plan.event(callback)?.part().event_type;
     writeln!(
         out,
-        "{after:>12}  {:>7}  {:<31} {part:<6} {event_type}",
+        "{after:>12}  {:>7}  {:<34} {part:<6} {event_type}",
         callback.journey, callback.outcome.name
     )?;
     Ok(())

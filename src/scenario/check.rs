@@ -29,6 +29,12 @@ use crate::vibes::registration::{Filter, check_url};
 /// So many events of each entry are made on trial.
 const TRIALS: u64 = 8;
 
+/// From so many events on it is worth a word that nothing spreads them.
+const MANY_AT_ONCE: u64 = 100_000;
+
+/// The most journeys and the most entries of events that a file may have.
+const MAX_ENTRIES: usize = 10_000;
+
 /// A run may not last longer than this, or its dates leave what computers agree on.
 const MAX_LENGTH: f64 = 10.0 * 366.0 * 86_400.0;
 
@@ -130,6 +136,20 @@ impl Checker<'_> {
             .destination
             .map(|destination| self.destination(destination))
             .unwrap_or_default();
+        for (what, number) in [
+            ("journeys", file.journeys.0.len()),
+            ("events", file.events.len()),
+        ] {
+            if number > MAX_ENTRIES {
+                let root = self.tree.node(self.tree.root()).span.clone();
+                self.error(
+                    &root,
+                    format!("`{what}` has {number} entries; {MAX_ENTRIES} is the most"),
+                    "let `count:`, weights and templates make up the variety",
+                );
+                return Scenario::empty(&source.name);
+            }
+        }
         let names: Vec<String> = file
             .journeys
             .0
@@ -511,8 +531,14 @@ impl Checker<'_> {
                 "more events can come from a second entry",
             );
         }
-        if let Some(arrivals) = &event.arrivals {
-            self.arrivals(arrivals, count);
+        match (&event.arrivals, &event.count) {
+            (Some(arrivals), _) => self.arrivals(arrivals, count),
+            (None, Some(given)) if count > MANY_AT_ONCE => self.warning(
+                &given.span,
+                format!("{count} events come at once, and all of them wait in memory"),
+                "spread them, say with `arrivals: {rate: 1000/s}`",
+            ),
+            (None, _) => {}
         }
         let journeys = match &event.journey {
             Some(choice) => self.choice(choice, names, used),

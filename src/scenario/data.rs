@@ -313,8 +313,7 @@ impl Compiler<'_> {
                 for (at, &(key, value)) in entries.iter().enumerate() {
                     let span = self.tree.node(key).span.clone();
                     let Some(name) = self.tree.scalar(key) else {
-                        self.findings
-                            .push(Finding::error(span, "a key of JSON is a text"));
+                        self.findings.push(odd_key(span));
                         continue;
                     };
                     if shapes.iter().any(|(seen, _)| seen.as_str() == name) {
@@ -392,12 +391,21 @@ impl Compiler<'_> {
     }
 }
 
+/// A key that is a list or a map; mostly a template that lacks its quotes.
+pub fn odd_key(span: Range<usize>) -> Finding {
+    Finding::error(span, "a key must be a word, not a list or a map")
+        .help("a text that begins with `{{` or `[` needs quotes: `\"{{ … }}\"`")
+}
+
 /// The JSON spelling of a YAML number: its own, wherever JSON allows that.
 fn json_number(text: &str) -> Result<String, &'static str> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(rest) => ("-", rest),
-        None => ("", text.strip_prefix('+').unwrap_or(text)),
+        None => ("", text),
     };
+    if digits.starts_with('+') {
+        return Err("begins with a plus sign, which a JSON number cannot");
+    }
     if let Some(value) = based(digits) {
         return Ok(format!("{sign}{value}"));
     }
@@ -454,7 +462,6 @@ mod tests {
             assert_eq!(json_number(same).as_deref(), Ok(same));
         }
         for (yaml, json) in [
-            ("+1", "1"),
             (".5", "0.5"),
             ("-.5", "-0.5"),
             ("5.", "5.0"),
@@ -462,7 +469,7 @@ mod tests {
         ] {
             assert_eq!(json_number(yaml).as_deref(), Ok(json));
         }
-        for bad in ["012", ".inf", ".NaN", "-.inf", "00.5"] {
+        for bad in ["+15551230100", "012", ".inf", ".NaN", "-.inf", "00.5"] {
             assert!(json_number(bad).is_err(), "{bad}");
         }
     }

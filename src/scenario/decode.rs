@@ -583,10 +583,7 @@ impl<'de> de::MapAccess<'de> for &mut Fields<'_, '_> {
         while let Some(&(key, value)) = self.rest.next() {
             let span = tree.node(key).span.clone();
             let Some(name) = tree.scalar(key) else {
-                context.note(Finding::error(
-                    span,
-                    "a key must be a word, not a list or a map",
-                ));
+                context.note(super::data::odd_key(span));
                 continue;
             };
             if !self.seen.insert(name) {

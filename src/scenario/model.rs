@@ -213,6 +213,20 @@ pub struct StepOptions {
     pub after: Option<Delay>,
 }
 
+impl<S> Step<S> {
+    fn new(outcome: &'static Outcome, options: StepOptions) -> Self {
+        Step {
+            outcome,
+            options,
+            stage: PhantomData,
+        }
+    }
+}
+
+fn one_outcome<E: de::Error>() -> E {
+    E::custom("here stands exactly one outcome\nwrite `{rejected: {error_code: 23}}`, say")
+}
+
 fn outcome_at<E: de::Error>(stage: Stage, short: &str) -> Result<&'static Outcome, E> {
     Outcome::at(stage, short).ok_or_else(|| {
         let names = Outcome::of(stage).map(|outcome| outcome.short);
@@ -237,28 +251,17 @@ impl<'de, S: AtStage> Deserialize<'de> for Step<S> {
                 )
             }
             fn visit_str<E: de::Error>(self, short: &str) -> Result<Step<S>, E> {
-                Ok(Step {
-                    outcome: outcome_at(S::STAGE, short)?,
-                    options: StepOptions::default(),
-                    stage: PhantomData,
-                })
+                Ok(Step::new(
+                    outcome_at(S::STAGE, short)?,
+                    StepOptions::default(),
+                ))
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Step<S>, A::Error> {
-                let one = || {
-                    de::Error::custom(
-                        "here stands exactly one outcome\nwrite `{rejected: {error_code: 23}}`, say",
-                    )
-                };
-                let short: String = map.next_key()?.ok_or_else(one)?;
-                let outcome = outcome_at(S::STAGE, &short)?;
-                let options = map.next_value()?;
+                let short: String = map.next_key()?.ok_or_else(one_outcome)?;
+                let step = Step::new(outcome_at(S::STAGE, &short)?, map.next_value()?);
                 match map.next_key::<String>()? {
-                    None => Ok(Step {
-                        outcome,
-                        options,
-                        stage: PhantomData,
-                    }),
-                    Some(_) => Err(one()),
+                    None => Ok(step),
+                    Some(_) => Err(one_outcome()),
                 }
             }
         }
@@ -320,19 +323,10 @@ pub struct Receipts<S> {
 
 impl<'de, S: AtStage> Deserialize<'de> for Receipts<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields, bound(deserialize = "S: AtStage"))]
-        struct Full<S> {
-            default: Option<Spanned<Step<S>>>,
-            #[serde(default)]
-            parts: Entries<Spanned<u8>, Spanned<Step<S>>>,
-            #[serde(default)]
-            before: Vec<Spanned<Step<S>>>,
-            after: Option<Delay>,
-        }
+        const KEYS: [&str; 4] = ["default", "parts", "before", "after"];
         struct ReceiptsVisitor<S>(PhantomData<S>);
         impl<'de, S: AtStage> Visitor<'de> for ReceiptsVisitor<S> {
-            type Value = Either<S>;
+            type Value = Receipts<S>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(
                     f,
@@ -340,41 +334,68 @@ impl<'de, S: AtStage> Deserialize<'de> for Receipts<S> {
                     S::STAGE
                 )
             }
-            fn visit_str<E: de::Error>(self, short: &str) -> Result<Either<S>, E> {
-                Ok(Either::Short(outcome_at(S::STAGE, short)?, PhantomData))
+            fn visit_str<E: de::Error>(self, short: &str) -> Result<Receipts<S>, E> {
+                let outcome = outcome_at(S::STAGE, short)?;
+                Ok(Receipts::all(Step::new(outcome, StepOptions::default())))
             }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Either<S>, A::Error> {
-                let full: Full<S> =
-                    Deserialize::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(Either::Full(Receipts {
-                    default: full.default,
-                    parts: full.parts.0,
-                    before: full.before,
-                    after: full.after,
-                }))
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Receipts<S>, A::Error> {
+                let mut receipts = Receipts {
+                    default: None,
+                    parts: Vec::new(),
+                    before: Vec::new(),
+                    after: None,
+                };
+                let mut first = true;
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "default" => receipts.default = Some(map.next_value()?),
+                        "parts" => receipts.parts = map.next_value::<Entries<_, _>>()?.0,
+                        "before" => receipts.before = map.next_value()?,
+                        "after" => receipts.after = Some(map.next_value()?),
+                        short => match Outcome::at(S::STAGE, short) {
+                            // One outcome with its details, for all parts.
+                            Some(outcome) if first => {
+                                let step = Step::new(outcome, map.next_value()?);
+                                return match map.next_key::<String>()? {
+                                    None => Ok(Receipts::all(step)),
+                                    Some(_) => Err(one_outcome()),
+                                };
+                            }
+                            Some(_) => {
+                                return Err(de::Error::custom(format!(
+                                    "`{short}` cannot stand beside {}\nput it under `default:`",
+                                    KEYS.map(|key| format!("`{key}`")).join(", ")
+                                )));
+                            }
+                            None => {
+                                let known = KEYS.into_iter().chain(names_of(S::STAGE));
+                                return Err(de::Error::custom(format!(
+                                    "unknown key `{short}`\n{}",
+                                    super::finding::did_you_mean(short, known)
+                                )));
+                            }
+                        },
+                    }
+                    first = false;
+                }
+                Ok(receipts)
             }
         }
-        enum Either<S> {
-            Short(&'static Outcome, PhantomData<S>),
-            Full(Receipts<S>),
-        }
-        // A struct's name and fields, so that unknown keys are found by the reader.
-        const FIELDS: &[&str] = &["default", "parts", "before", "after"];
-        match deserializer.deserialize_struct("Receipts", FIELDS, ReceiptsVisitor(PhantomData))? {
-            Either::Full(receipts) => Ok(receipts),
-            Either::Short(outcome, stage) => Ok(Receipts {
-                default: Some(Spanned {
-                    value: Step {
-                        outcome,
-                        options: StepOptions::default(),
-                        stage,
-                    },
-                    span: 0..0,
-                }),
-                parts: Vec::new(),
-                before: Vec::new(),
-                after: None,
+        deserializer.deserialize_any(ReceiptsVisitor(PhantomData))
+    }
+}
+
+impl<S> Receipts<S> {
+    /// The same for all parts.
+    fn all(step: Step<S>) -> Self {
+        Receipts {
+            default: Some(Spanned {
+                value: step,
+                span: 0..0,
             }),
+            parts: Vec::new(),
+            before: Vec::new(),
+            after: None,
         }
     }
 }
@@ -389,7 +410,7 @@ impl<S: AtStage> JsonSchema for Receipts<S> {
         json_schema!({
             "description": format!("One outcome of {} for all parts, or part by part.", S::STAGE),
             "anyOf": [
-                {"enum": names_of(S::STAGE)},
+                step,
                 {
                     "type": "object",
                     "properties": {
