@@ -25,6 +25,7 @@ use output::Failed;
     version,
     about,
     disable_help_subcommand = true,
+    args_override_self = true,
     max_term_width = 100,
     after_help = "Exit status: 0 all accepted; 1 a delivery failed; 2 bad usage or an invalid scenario, \
                   nothing was sent; 130 interrupted.\n\n\

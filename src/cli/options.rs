@@ -14,6 +14,7 @@ use super::output::{FAILED, Failed, Format, INTERRUPTED, OK, note, print, print_
 use crate::delivery::{Stepper, StopSignal};
 use crate::plan::Shard;
 use crate::receiver::{Manner, Receiver};
+use crate::report::attempts::Attempts;
 use crate::report::lines::Lines;
 use crate::report::progress::ProgressLine;
 use crate::report::{Report, human};
@@ -72,7 +73,7 @@ pub struct SendOptions {
     /// Say less
     #[arg(long, short)]
     pub quiet: bool,
-    /// Say more: the built-in receiver shows whole bodies
+    /// Say more: a line for each attempt; the built-in receiver shows whole bodies
     #[arg(short, long)]
     pub verbose: bool,
     #[arg(long, hide = true)]
@@ -178,7 +179,9 @@ impl SendOptions {
         if self.format() == Format::Jsonl {
             run = run.observe(Lines(io::stdout()));
         }
-        if !self.quiet && !shows && !self.step && io::stderr().is_terminal() {
+        if self.verbose && !shows {
+            run = run.observe(Attempts);
+        } else if !self.quiet && !shows && !self.step && io::stderr().is_terminal() {
             run = run.observe(ProgressLine::new());
         }
         if self.step {

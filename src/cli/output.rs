@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
+pub use crate::report::note;
 use crate::run::RunError;
 use crate::scenario;
 
@@ -141,11 +142,6 @@ impl From<RunError> for Failed {
 /// "1 error", "2 errors".
 pub fn how_many(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-/// A line on standard error. If nobody reads that, nobody misses it.
-pub fn note(line: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// A result on standard output.

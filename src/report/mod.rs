@@ -1,11 +1,12 @@
 //! What a run came to: one reader of the stream of attempts for each form of telling it.
 
+pub mod attempts;
 pub mod human;
 pub mod lines;
 pub mod progress;
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,11 @@ use serde::Serialize;
 use crate::delivery::answer::{Answer, Failure};
 use crate::delivery::{Attempt, Ending, Observer};
 use crate::timeline::{Feed, Next};
+
+/// A line on standard error. If nobody reads that, nobody misses it.
+pub fn note(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
 
 /// The summary of a run, as `--format json` prints it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
