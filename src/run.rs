@@ -12,6 +12,7 @@ use crate::delivery::{Ending, Engine, Observer, Stepper, StopSignal};
 use crate::plan::{Parameters, Plan, Shard, instant};
 use crate::report::{Heading, Report, Tally};
 use crate::scenario::Scenario;
+use crate::scenario::source::plain_words;
 use crate::timeline::{Feed, Speed, Timeline};
 
 /// The connections to a destination, unless it is said otherwise.
@@ -58,7 +59,7 @@ pub enum RunError {
     #[error("the scenario `{0}` has no events, so there is nothing to fire")]
     NoEvents(String),
     /// The destination does not accept connections.
-    #[error("nobody answers at {address}: {error}")]
+    #[error("nobody answers at {address}: {}", plain_words(error))]
     NotThere {
         /// Host and port.
         address: String,

@@ -524,7 +524,7 @@ fn these_are_accepted() {
         ("a URL of 1,024 characters", format!("destination: {{url: http://127.0.0.1:8080/{}}}\nevents: [{{event_type: a}}]", "x".repeat(1002))),
         ("IPv6", "destination: {url: \"http://[::1]:8080/\"}\nevents: [{event_type: a}]".to_owned()),
         ("no retries", "retry: 0x10s\nevents: [{event_type: a}]".to_owned()),
-        ("an unquoted number", "events: [{event_type: a, event_data: {mdn: +15551230100}}]".to_owned()),
+        ("an unquoted number", "events: [{event_type: a, event_data: {mdn: 15551230100}}]".to_owned()),
         ("impossible, on purpose", "journeys: {a: {routing: not_subscribed, handset: delivered, impossible: allowed}}\nevents: [{event_type: a, journey: a}]".to_owned()),
         ("the largest count", "events: [{event_type: a, count: 10000000, arrivals: {rate: 50/s}}]".to_owned()),
         ("a merge of anchors", "journeys: {a: &a {carrier: rejected}, b: *a}\nevents: [{event_type: a, journey: {a: 1, b: 0.5}}]".to_owned()),

@@ -175,7 +175,7 @@ fn one_that_closes_every_connection_politely_or_not() {
     });
     let after_a_hint = destination(|stream| {
         read_request(stream);
-        let _ = stream.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        let _ = stream.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     });
     for url in [polite, old, after_a_hint] {
         let (code, report) = report(&url, &["--connections", "1"]);

@@ -85,7 +85,7 @@ fn list_outcomes(only: Option<&str>, format: Format) -> Result<(), Failed> {
             for stage in Stage::ALL {
                 text.push_str(&format!("{stage}\n"));
                 for outcome in Outcome::of(stage) {
-                    text.push_str(&format!("  {:<31} {}\n", outcome.name, outcome.summary));
+                    text.push_str(&format!("  {:<35} {}\n", outcome.name, outcome.summary));
                 }
             }
             text.push_str("\n`vibes-mock catalog OUTCOME` shows the body of one.\n");
@@ -97,11 +97,16 @@ fn list_outcomes(only: Option<&str>, format: Format) -> Result<(), Failed> {
 /// The outcome of that name.
 pub fn named(name: &str) -> Result<&'static Outcome, Failed> {
     Outcome::named(name).ok_or_else(|| {
-        let names = OUTCOMES.iter().map(|outcome| outcome.name);
-        Failed::usage(format!(
-            "there is no outcome `{name}`\n{}",
-            did_you_mean(name, names)
-        ))
+        let full: Vec<_> = OUTCOMES
+            .iter()
+            .filter(|outcome| outcome.short == name)
+            .map(|outcome| format!("`{}`", outcome.name))
+            .collect();
+        let hint = match full.as_slice() {
+            [] => did_you_mean(name, OUTCOMES.iter().map(|outcome| outcome.name)),
+            full => format!("write {}", full.join(" or ")),
+        };
+        Failed::usage(format!("there is no outcome `{name}`\n{hint}"))
     })
 }
 
@@ -138,7 +143,7 @@ fn list_scenarios(format: Format) -> Result<(), Failed> {
     }
     let text: String = list
         .iter()
-        .map(|ready| format!("{:<28} {}\n", ready.name, ready.scenario))
+        .map(|ready| format!("{:<40} {}\n", ready.name, ready.scenario))
         .collect();
     print(&text)
 }

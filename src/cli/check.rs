@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::output::{Failed, Format, USAGE, how_many, note, print, print_json};
+use super::output::{Failed, Format, USAGE, colour_out, how_many, note, print, print_json};
 use crate::scenario::finding::{Findings, Severity};
 use crate::scenario::{Error, Scenario};
 
@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failed> {
         };
         errors += findings.errors();
         warnings += findings.list().len() - findings.errors();
-        text.push_str(&findings.render(console::colors_enabled()));
+        text.push_str(&findings.render(colour_out()));
         found.extend(for_programs(&findings));
     }
     match args.format {

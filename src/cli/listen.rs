@@ -7,7 +7,7 @@ use console::Style;
 use hyper::StatusCode;
 
 use super::options::{duration, stop_on_signals};
-use super::output::{Failed, INTERRUPTED, note, print};
+use super::output::{Failed, INTERRUPTED, colour_out, note, print};
 use crate::receiver::{Manner, Received, Receiver};
 use crate::scenario::units::Duration;
 use crate::vibes::callback::ReceivedCallback;
@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failed> {
         note(format_args!("listening at http://{address}/ (Ctrl-C ends)"));
         let (closed, mut output_closed) = tokio::sync::mpsc::channel::<Failed>(1);
         let serving = receiver.serve(move |received| {
-            let line = describe(received, verbose, console::colors_enabled());
+            let line = describe(received, verbose, colour_out());
             if let Err(failed) = print(&(line + "\n")) {
                 let _ = closed.try_send(failed);
             }

@@ -26,6 +26,7 @@ use output::Failed;
     about,
     disable_help_subcommand = true,
     args_override_self = true,
+    allow_negative_numbers = true,
     max_term_width = 100,
     after_help = "Exit status: 0 all accepted; 1 a delivery failed; 2 bad usage or an invalid scenario, \
                   nothing was sent; 130 interrupted.\n\n\
@@ -66,7 +67,7 @@ enum Command {
     Explore(NotYetArgs),
 }
 
-/// Anything at all, for a command that does not do anything yet.
+/// Not carried out yet by this version.
 #[derive(clap::Args)]
 struct NotYetArgs {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]

@@ -10,7 +10,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use tokio::sync::mpsc;
 
 use super::listen;
-use super::output::{FAILED, Failed, Format, INTERRUPTED, OK, note, print, print_json};
+use super::output::{FAILED, Failed, Format, INTERRUPTED, OK, colour_err, note, print, print_json};
 use crate::delivery::{Stepper, StopSignal};
 use crate::plan::Shard;
 use crate::receiver::{Manner, Receiver};
@@ -208,11 +208,7 @@ impl SendOptions {
                         let before = shown.fetch_add(1, Ordering::Relaxed);
                         if quiet {
                         } else if before < SHOWN || verbose {
-                            note(listen::describe(
-                                received,
-                                verbose,
-                                console::colors_enabled_stderr(),
-                            ));
+                            note(listen::describe(received, verbose, colour_err()));
                         } else if before == SHOWN {
                             note("… and so on (-v shows all)");
                         }

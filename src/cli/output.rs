@@ -74,7 +74,11 @@ impl Failed {
     pub fn report(self) -> ExitCode {
         if !self.message.is_empty() {
             let (message, help) = self.message.split_once('\n').unwrap_or((&self.message, ""));
-            let error = console::style("error:").for_stderr().red().bold();
+            let error = console::Style::new()
+                .force_styling(colour_err())
+                .red()
+                .bold()
+                .apply_to("error:");
             note(format_args!("{error} {message}"));
             for line in help.lines() {
                 note(format_args!(
@@ -111,7 +115,7 @@ impl From<scenario::Error> for Failed {
         match error {
             scenario::Error::Unreadable(message) => Failed::usage(message),
             scenario::Error::Invalid(findings) => {
-                note(findings.render(console::colors_enabled_stderr()).trim_end());
+                note(findings.render(colour_err()).trim_end());
                 Failed::usage(format!(
                     "{}: {} to mend; nothing was sent",
                     findings.file,
@@ -137,6 +141,20 @@ impl From<RunError> for Failed {
             RunError::Machine(_) => Failed::delivery(error.to_string()),
         }
     }
+}
+
+/// Whether standard output is shown in colour. `NO_COLOR` outweighs whatever else asks for it.
+pub fn colour_out() -> bool {
+    !no_colour() && console::colors_enabled()
+}
+
+/// Whether standard error is.
+pub fn colour_err() -> bool {
+    !no_colour() && console::colors_enabled_stderr()
+}
+
+fn no_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// "1 error", "2 errors".

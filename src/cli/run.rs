@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::options::{SendOptions, stop_on_signals, worst};
-use super::output::{Failed, INTERRUPTED, note};
+use super::output::{Failed, INTERRUPTED, colour_err, note};
 use crate::plan::Shard;
 use crate::run::Run;
 use crate::scenario::Scenario;
@@ -36,7 +36,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failed> {
     let mut codes = Vec::new();
     for scenario in scenarios {
         if !args.send.quiet && !scenario.warnings.is_empty() {
-            let colour = console::colors_enabled_stderr();
+            let colour = colour_err();
             note(scenario.warnings.render(colour).trim_end());
         }
         let run = args.send.outfit(scenario, args.shard, &stop)?;

@@ -155,6 +155,7 @@ fn describe_forcing(forced: &Forcing) -> String {
     };
     let instead = match forced.instead {
         Some("") => ": leave it out".to_owned(),
+        Some(" ") => ": write a space instead".to_owned(),
         Some(instead) => format!(": write {instead} instead"),
         None => String::new(),
     };

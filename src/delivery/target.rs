@@ -56,8 +56,14 @@ impl Target {
             .header(USER_AGENT, AGENT)
             .body(());
         let mut request = built.map_err(|error| error.to_string())?;
-        for (name, value) in destination.headers.iter().chain(more_headers) {
-            request.headers_mut().append(name.clone(), value.clone());
+        let headers = request.headers_mut();
+        let overridden = |name| more_headers.iter().any(|(other, _)| other == name);
+        let of_file = destination
+            .headers
+            .iter()
+            .filter(|(name, _)| !overridden(name));
+        for (name, value) in of_file.chain(more_headers) {
+            headers.append(name.clone(), value.clone());
         }
         Ok(Target {
             url: url.to_owned(),

@@ -74,7 +74,8 @@ pub struct Report {
     pub expectations: Vec<String>,
     /// The run was stopped before everything was done.
     pub interrupted: bool,
-    /// Why the run could not go on, if it could not.
+    /// Why the run could not go on; absent if it could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<String>,
 }
 

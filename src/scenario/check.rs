@@ -3,21 +3,21 @@
 //! Everything that can be known without running is found here: names that are not there, weights that
 //! are no weights, templates with unknown variables, journeys that the platform could not produce.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use chrono::DateTime;
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::data::DataTemplate;
-use super::decode::{Spanned, decode};
+use super::decode::{Plain, Spanned, decode, resolve_plain};
 use super::event::{EventSpec, MadeEvent, Occasion, Weights};
 use super::finding::{Finding, Findings, Severity, did_you_mean};
 use super::model::{self, AtStage, Impossible, JourneyChoice, Receipts, Step};
 use super::source::Source;
-use super::template::{Template, TemplateError};
+use super::template::{Template, TemplateError, VariableUse};
 use super::variables::check_path;
-use super::yaml::{Kind, Tree};
+use super::yaml::{Kind, NodeId, Tree};
 use super::{DEFAULT_COMPANY_KEY, Destination, RouteSpec, Scenario, Settings};
 use crate::journey::{Journey, ReceiptSpec, Stages, StepSpec, Text, good_step, usual_delay};
 use crate::sms;
@@ -31,6 +31,9 @@ const TRIALS: u64 = 8;
 
 /// From so many events on it is worth a word that nothing spreads them.
 const MANY_AT_ONCE: u64 = 100_000;
+
+const MDN_HELP: &str =
+    "write 10 to 15 digits, with a `+` before the country's code: `\"+15551230100\"`";
 
 /// The most journeys and the most entries of events that a file may have.
 const MAX_ENTRIES: usize = 10_000;
@@ -63,6 +66,7 @@ pub fn compile(source: &Source) -> Result<Scenario, Findings> {
         tree: &tree,
         partial: !misshapen.is_empty(),
         findings: misshapen,
+        mdn_places: BTreeMap::new(),
     };
     let scenario = checker.scenario(file, source);
     let (errors, warnings): (Vec<_>, Vec<_>) = checker
@@ -92,6 +96,8 @@ struct Checker<'t> {
     tree: &'t Tree,
     /// Something was left out of the file since it has the wrong shape; what is missing is then no finding.
     partial: bool,
+    /// Where the numbers of events stand, by where the event does.
+    mdn_places: BTreeMap<usize, Range<usize>>,
     findings: Vec<Finding>,
 }
 
@@ -239,13 +245,12 @@ impl Checker<'_> {
                 }
             }
         }
-        if let Some(downed) = file.downed
-            && downed.after == 0
+        if let Some(downed) = &file.downed
+            && downed.value.after == 0
         {
-            let root = self.tree.node(self.tree.root()).span.clone();
             self.error(
-                &root,
-                "`downed.after` is zero, so every destination would be down at once",
+                &downed.span,
+                "`after: 0` would make every destination down at once",
                 "write 1 or more",
             );
         }
@@ -258,7 +263,10 @@ impl Checker<'_> {
             statuses,
             retry: file.retry.unwrap_or(usual.retry),
             timeout: file.timeout.unwrap_or(usual.timeout),
-            downed: file.downed.unwrap_or(usual.downed),
+            downed: file
+                .downed
+                .as_ref()
+                .map_or(usual.downed, |downed| downed.value),
         }
     }
 
@@ -469,7 +477,17 @@ impl Checker<'_> {
                 );
             }
         }
-        for (part, _) in parts {
+        for (at, (part, _)) in parts.iter().enumerate() {
+            if parts[..at]
+                .iter()
+                .any(|(before, _)| before.value == part.value)
+            {
+                self.error(
+                    &part.span,
+                    format!("part {} stands here twice", part.value),
+                    "keep one of the two",
+                );
+            }
             if part.value == 0 {
                 self.error(
                     &part.span,
@@ -511,8 +529,9 @@ impl Checker<'_> {
                 .map(|template| DataTemplate::single("external_person_id", template)),
         };
         if let (Some(node), Some(data)) = (event.event_data, &event_data) {
-            let span = self.tree.node(node.0).span.clone();
-            self.person(data, &span);
+            let place = self.tree.node(node.0).span.clone();
+            self.person(data, &place);
+            self.mdn_place(node.0, span.start);
         }
         let debug_data = event
             .debug_data
@@ -597,6 +616,25 @@ impl Checker<'_> {
         }
     }
 
+    /// Notes where an event's number stands. A number of the wrong shape is one that no template makes.
+    fn mdn_place(&mut self, data: NodeId, event: usize) {
+        let Kind::Map(entries) = &self.tree.node(data).kind else {
+            return;
+        };
+        let Some((_, value)) = entries
+            .iter()
+            .find(|(key, _)| self.tree.scalar(*key) == Some("mdn"))
+        else {
+            return;
+        };
+        let node = self.tree.node(*value);
+        let is_null = matches!(&node.kind, Kind::Scalar { text, plain: true } if resolve_plain(text) == Plain::Null);
+        if is_null || self.tree.scalar(*value).is_none() {
+            self.error(&node.span, "a mobile number is one text", MDN_HELP);
+        }
+        self.mdn_places.insert(event, node.span.clone());
+    }
+
     /// The event's own templates cannot look at what is being made of them.
     fn event_variables(&mut self, template: &Template, span: &Range<usize>, not_there: &[&str]) {
         for variable in template.variables() {
@@ -617,7 +655,17 @@ impl Checker<'_> {
         let slowest = match &arrivals.value {
             model::Arrivals::Rate(rate) | model::Arrivals::Poisson(rate) => rate.0,
             model::Arrivals::Ramp { from, to, .. } => from.0.min(to.0),
-            model::Arrivals::Cron(_) => return,
+            model::Arrivals::Cron(cron) => match firings_per_second(cron, count) {
+                Some(rate) => rate,
+                None => {
+                    self.error(
+                        &arrivals.span,
+                        "this cron expression names instants that do not come often enough",
+                        "look at day and month: the 30th of February never comes",
+                    );
+                    return;
+                }
+            },
         };
         if count as f64 / slowest > MAX_LENGTH {
             self.error(
@@ -748,12 +796,16 @@ impl Checker<'_> {
             if let (Some(Some(journey)), Some(place)) = (journeys.get(at), places.get(at))
                 && let Text::Template(text) = &journey.text
             {
-                for variable in text.variables().iter().filter(|variable| !variable.guarded) {
-                    let checked = check_path(
-                        &variable.path,
-                        Some(&event.event_data),
-                        event.debug_data.as_ref(),
-                    );
+                // The others were checked with the journey.
+                let of_event = |variable: &&VariableUse| {
+                    let root = variable.path.first().map_or("", String::as_str);
+                    !variable.guarded && matches!(root, "event_data" | "debug_data")
+                };
+                for variable in text.variables().iter().filter(of_event) {
+                    let nothing = DataTemplate::literal("{}");
+                    let debug_data = event.debug_data.as_ref().unwrap_or(&nothing);
+                    let checked =
+                        check_path(&variable.path, Some(&event.event_data), Some(debug_data));
                     if let Err(message) = checked {
                         self.error_in_two(&place.text, &message);
                     }
@@ -828,7 +880,7 @@ impl Checker<'_> {
     /// What the Event API would have refused.
     fn made_well(&mut self, event: &EventSpec, made: &MadeEvent) -> bool {
         let part = made.part();
-        if !is_event_type(part.event_type) {
+        if event.event_type.literal().is_none() && !is_event_type(part.event_type) {
             self.error(
                 &event.span,
                 format!("the template made `{}` of `event_type`", part.event_type),
@@ -837,15 +889,31 @@ impl Checker<'_> {
             return false;
         }
         if event.event_data.keys().any(|key| key == "mdn") && !is_mdn(&made.mdn) {
+            let span = self
+                .mdn_places
+                .get(&event.span.start)
+                .unwrap_or(&event.span)
+                .clone();
             self.error(
-                &event.span,
+                &span,
                 format!("`{}` is not a mobile number", made.mdn),
-                "write 10 to 15 digits, with a `+` before the country's code: `\"+15551230100\"`",
+                MDN_HELP,
             );
             return false;
         }
         true
     }
+}
+
+/// How often a cron expression's instants come, by the first few of them; none if there are too few.
+fn firings_per_second(cron: &croner::Cron, count: u64) -> Option<f64> {
+    let first = DateTime::from_timestamp(1_767_225_600, 0)?;
+    let firings = count.clamp(2, 9);
+    let mut at = first;
+    for _ in 0..firings {
+        at = cron.find_next_occurrence(&at, false).ok()?;
+    }
+    Some(firings as f64 / (at - first).as_seconds_f64())
 }
 
 /// Where the pieces of a journey stand in the file.

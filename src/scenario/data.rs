@@ -11,7 +11,7 @@ use liquid_core::model::{KString, KStringCow, Object, Value, ValueView};
 use super::decode::{Plain, based, resolve_plain};
 use super::finding::Finding;
 use super::template::{Renderer, Template, TemplateError};
-use super::yaml::{Kind, NodeId, Tree};
+use super::yaml::{Kind, MAX_DEPTH, NodeId, Tree};
 use crate::vibes::callback::escape_json;
 use crate::vibes::event::MAX_EVENT_BYTES;
 
@@ -29,6 +29,12 @@ struct Gap {
     template: Template,
     span: Range<usize>,
 }
+
+fn too_big(bytes: usize) -> String {
+    format!("this is {bytes} bytes of JSON or more; Vibes takes events of up to {MAX_EVENT_BYTES}")
+}
+
+const SHORTEN: &str = "shorten it";
 
 /// The data as templates see it; a gap's text is known only once it is rendered.
 #[derive(Debug)]
@@ -58,6 +64,7 @@ impl DataTemplate {
             texts: Vec::new(),
             gaps: Vec::new(),
             bytes: 0,
+            depth: 0,
         };
         let shape = compiler.compile(id);
         let Compiler {
@@ -68,14 +75,8 @@ impl DataTemplate {
             ..
         } = compiler;
         texts.push(text);
-        let size = bytes + texts.iter().map(String::len).sum::<usize>();
-        if size > MAX_EVENT_BYTES {
-            findings.push(Finding::error(
-                span,
-                format!(
-                    "this is {size} bytes of JSON; Vibes takes events of up to {MAX_EVENT_BYTES}"
-                ),
-            ));
+        if bytes > MAX_EVENT_BYTES {
+            findings.push(Finding::error(span, too_big(bytes)).help(SHORTEN));
         }
         (findings.len() == before).then_some(DataTemplate { texts, gaps, shape })
     }
@@ -183,6 +184,9 @@ impl DataTemplate {
         if let Some(last) = self.texts.last() {
             out.extend_from_slice(last.as_bytes());
         }
+        if out.len() > MAX_EVENT_BYTES {
+            return Err(TemplateError::new(too_big(out.len())).help(SHORTEN));
+        }
         Ok(())
     }
 
@@ -270,6 +274,8 @@ struct Compiler<'a> {
     gaps: Vec<Gap>,
     /// Bytes in all; aliases can name the same node many times over, so this bounds the work.
     bytes: usize,
+    /// Levels; aliases can nest deeper than the file itself.
+    depth: usize,
 }
 
 impl Compiler<'_> {
@@ -291,6 +297,23 @@ impl Compiler<'_> {
         if self.bytes > MAX_EVENT_BYTES {
             return Shape::Value(Value::Nil);
         }
+        if self.depth > MAX_DEPTH {
+            let span = self.tree.node(id).span.clone();
+            let message = format!("this is nested more than {MAX_DEPTH} levels deep");
+            let finding = Finding::error(span, message)
+                .help("nest it less; aliases count as what they stand for");
+            if !self.findings.contains(&finding) {
+                self.findings.push(finding);
+            }
+            return Shape::Value(Value::Nil);
+        }
+        self.depth += 1;
+        let shape = self.compile_node(id);
+        self.depth -= 1;
+        shape
+    }
+
+    fn compile_node(&mut self, id: NodeId) -> Shape {
         let node = self.tree.node(id);
         match &node.kind {
             Kind::Scalar { text, plain: true } => self.plain(text, &node.span),

@@ -250,16 +250,12 @@ impl de::Error for Error {
     }
 
     fn invalid_type(unexpected: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        let wants_text =
-            expected.to_string().contains("text") || expected.to_string().contains("string");
-        let is_other = matches!(
-            unexpected,
-            de::Unexpected::Bool(_)
-                | de::Unexpected::Unsigned(_)
-                | de::Unexpected::Signed(_)
-                | de::Unexpected::Float(_)
-        );
-        let help = (wants_text && is_other).then(|| "put it into quotes".to_owned());
+        let expected = expected.to_string();
+        let (expected, how) = plain_words(&expected);
+        let how = match unexpected {
+            de::Unexpected::Unit => "give it a value, or remove the key",
+            _ => how,
+        };
         let found = match unexpected {
             de::Unexpected::Bool(value) => format!("`{value}`"),
             de::Unexpected::Unsigned(number) => format!("the number {number}"),
@@ -271,10 +267,8 @@ impl de::Error for Error {
             de::Unexpected::Map => "a map".to_owned(),
             other => other.to_string(),
         };
-        let expected = expected.to_string();
-        let expected = plain_words(&expected);
         Error {
-            help,
+            help: Some(how.to_owned()),
             ..Error::custom(format!("expected {expected}, found {found}"))
         }
     }
@@ -293,6 +287,13 @@ impl de::Error for Error {
         }
     }
 
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        Error {
+            help: Some(did_you_mean(field, expected.iter().copied())),
+            ..Error::custom(format!("unknown key `{}`", shorten(field)))
+        }
+    }
+
     fn missing_field(field: &'static str) -> Self {
         Error {
             help: Some(format!("add `{field}:`")),
@@ -301,19 +302,35 @@ impl de::Error for Error {
     }
 }
 
-/// serde names Rust's types; people do not.
-fn plain_words(expected: &str) -> &str {
+/// serde names Rust's types; people do not. What was expected, and how it is written.
+fn plain_words(expected: &str) -> (&str, &str) {
     match expected {
-        "u8" | "u16" | "u32" | "u64" => "a whole number that is not negative",
-        "f32" | "f64" => "a number",
-        "a string" | "string" => "a text",
-        "a sequence" => "a list",
-        "a boolean" => "`true` or `false`",
-        other => other
-            .strip_prefix("struct ")
-            .map_or(other, |_| "a map of keys and values"),
+        "u8" => (
+            "a whole number from 0 to 255",
+            "write digits alone, such as `2`",
+        ),
+        "u16" | "u32" | "u64" => (
+            "a whole number that is not negative",
+            "write digits alone, such as `10`; the largest depends on the key",
+        ),
+        "f32" | "f64" => ("a number", "write it like `95` or `2.5`"),
+        "a string" | "string" => (
+            "a text",
+            "write one text, and put a number or a template into quotes",
+        ),
+        "a sequence" => (
+            "a list",
+            "put `- ` before each entry, or all of them between `[` and `]`",
+        ),
+        "a boolean" => ("`true` or `false`", "write one of the two, without quotes"),
+        "a map" => (expected, MAP),
+        other if other.starts_with("struct ") => ("a map of keys and values", MAP),
+        // These say themselves what they look like.
+        other => (other, "write it in one of these ways"),
     }
 }
+
+const MAP: &str = "write `key: value` lines below it, or `{key: value}`";
 
 fn shorten(text: &str) -> String {
     let mut short: String = text.chars().take(60).collect();
@@ -456,6 +473,11 @@ impl<'de> Deserializer<'de> for At<'_, '_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
+        // serde would take a list for the fields in their order, which nobody means.
+        if let Kind::List(_) = self.kind() {
+            let error: Error = de::Error::invalid_type(de::Unexpected::Seq, &visitor);
+            return Err(error.at(self.id));
+        }
         self.any(Some(fields), visitor)
     }
 
@@ -637,7 +659,12 @@ impl<'de> Deserializer<'de> for Key<'_, '_> {
     }
 
     fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.0.deserialize_u8(visitor)
+        // JSON can write a number as a key only in quotes.
+        let text = self.0.context.tree.scalar(self.0.id).unwrap_or_default();
+        match resolve_plain(text) {
+            Plain::Number(number) => visit_number(number, visitor),
+            _ => visitor.visit_str(text),
+        }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(

@@ -65,7 +65,10 @@ pub struct Findings {
 impl Findings {
     /// Puts findings in the order of the file.
     pub fn new(file: impl Into<String>, source: impl Into<String>, mut list: Vec<Finding>) -> Self {
-        list.sort_by_key(|finding| (finding.span.start, finding.span.end));
+        list.sort_by(|a, b| {
+            let key = |finding: &Finding| (finding.span.start, finding.span.end, finding.severity);
+            key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message))
+        });
         list.dedup();
         Findings {
             file: file.into(),

@@ -57,7 +57,7 @@ pub struct File {
     /// For one attempt.
     pub timeout: Option<Duration>,
     /// When a destination counts as down, and for how long it is then left alone.
-    pub downed: Option<Downed>,
+    pub downed: Option<Spanned<Downed>>,
 
     /// What `serve` does with an `event_id` that it has seen.
     pub duplicate_event_id: Option<DuplicateEventId>,

@@ -51,7 +51,7 @@ impl Source {
             };
             Error::Unreadable(format!(
                 "cannot read `{name}`: {}\n  help: {help}",
-                plain(&error)
+                plain_words(&error)
             ))
         };
         let file = File::open(name).map_err(unreadable)?;
@@ -84,7 +84,9 @@ fn read(name: &str, from: impl Read) -> Result<Source, Error> {
     let mut bytes = Vec::new();
     from.take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| Error::Unreadable(format!("cannot read `{name}`: {}", plain(&error))))?;
+        .map_err(|error| {
+            Error::Unreadable(format!("cannot read `{name}`: {}", plain_words(&error)))
+        })?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(too_long(name));
     }
@@ -128,7 +130,7 @@ fn not_found_help(name: &str) -> String {
 }
 
 /// The system's words without its error number.
-fn plain(error: &io::Error) -> String {
+pub fn plain_words(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {
         Some((words, _)) => words.to_lowercase(),

@@ -19,7 +19,7 @@ use rand::RngExt;
 use uuid::Uuid;
 
 use super::data::{DataTemplate, DataView};
-use super::finding::did_you_mean;
+use super::finding::{did_you_mean, nearest};
 use crate::draw::{self, Generator, Purpose};
 
 /// The names that a template can begin with.
@@ -131,8 +131,10 @@ pub fn check_path(
                     &parent,
                     &did_you_mean(wanted, there.iter().map(String::as_str)),
                 );
+                let stop = if hint.ends_with('?') { "" } else { "." };
                 Err(format!(
-                    "unknown variable `{full}`: this event has none\n{hint} Guard one that may be absent: `{{{{ {full} | default: \"…\" }}}}`"
+                    "unknown variable `{full}`: this event has none
+{hint}{stop} Guard one that may be absent: `{{{{ {full} | default: \"…\" }}}}`"
                 ))
             }
         }
@@ -144,14 +146,14 @@ pub fn check_path(
         "person" => fixed(&mut PERSON_FIELDS.into_iter()),
         "journey" => fixed(&mut JOURNEY_FIELDS.into_iter()),
         "fake" => fixed(&mut fake_fields()),
-        _ => {
-            let data_key = event_data.filter(|data| data.keys().any(|key| key == root));
-            let hint = match data_key {
-                Some(_) => format!("did you mean `event_data.{root}`?"),
-                None => did_you_mean(root, ROOTS),
-            };
-            Err(format!("unknown variable `{full}`\n{hint}"))
-        }
+        _ if !nearest(root, ROOTS).is_empty() => Err(format!(
+            "unknown variable `{full}`\n{}",
+            did_you_mean(root, ROOTS)
+        )),
+        _ => Err(format!(
+            "unknown variable `{full}`\nwhat an event carries is under `event_data`: `event_data.{full}`; the others are `{}`",
+            ROOTS.join("`, `")
+        )),
     }
 }
 

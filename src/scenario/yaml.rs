@@ -82,13 +82,24 @@ impl Tree {
         for event in Parser::new_from_str_with_options(source, options) {
             let (event, span) = event.map_err(|error| {
                 let at = byte_of(source, error.marker());
+                if let Some(open) = builder.bracket_before(source, at) {
+                    let bracket = &source[open..open + 1];
+                    return Finding::error(open..open + 1, format!("this `{bracket}` is not closed"))
+                        .help("close it, or look whether something within it lacks its quotes");
+                }
                 let end = source[at..]
                     .chars()
                     .next()
                     .map_or(at, |c| at + c.len_utf8());
-                Finding::error(at..end, format!("this is not YAML: {}", error.info())).help(
-                    "check the indentation, and put a text with `: `, ` #`, `{` or `[` into quotes",
-                )
+                let words = error.info();
+                let help = match words.to_lowercase() {
+                    words if words.contains("tab") => "indent with spaces; YAML takes no tabs",
+                    words if words.contains("anchor") => {
+                        "an alias `*name` needs an anchor `&name` before it; put a text with a `*` into quotes"
+                    }
+                    _ => "check the indentation, and that brackets and quotes are closed; put a text with `: `, ` #`, `{` or `[` into quotes",
+                };
+                Finding::error(at..end, format!("this is not YAML: {words}")).help(help)
             })?;
             let range = span.byte_range().unwrap_or(0..0);
             builder.take(event, range)?;
@@ -112,6 +123,8 @@ struct Open {
     id: NodeId,
     anchor: usize,
     key: Option<NodeId>,
+    /// Byte of the source.
+    start: usize,
 }
 
 #[derive(Default)]
@@ -166,6 +179,14 @@ impl Builder {
         }
     }
 
+    /// The bracket of a flow collection that is open at that place, if it stands in a line before it.
+    fn bracket_before(&self, source: &str, at: usize) -> Option<usize> {
+        let start = self.open.last()?.start;
+        let is_bracket = source[start..].starts_with(['{', '[']);
+        let in_earlier_line = source.get(start..at)?.contains('\n');
+        (is_bracket && in_earlier_line).then_some(start)
+    }
+
     fn add(&mut self, kind: Kind, span: Range<usize>) -> Result<NodeId, Finding> {
         if self.nodes.len() >= MAX_NODES {
             return Err(
@@ -186,11 +207,13 @@ impl Builder {
             )
             .help("no scenario needs that; is a bracket left open?"));
         }
+        let start = span.start;
         let id = self.add(kind, span)?;
         self.open.push(Open {
             id,
             anchor,
             key: None,
+            start,
         });
         Ok(())
     }

@@ -102,9 +102,10 @@ pub fn check_url(text: &str) -> Result<hyper::Uri, String> {
             "the URL has {length} characters; Vibes takes up to {MAX_URL}\nshorten it"
         ));
     }
-    let uri: hyper::Uri = text
-        .parse()
-        .map_err(|_| format!("`{shown}` is not a URL\n{HOW}"))?;
+    let uri: hyper::Uri = Some(text)
+        .filter(|text| text.is_ascii())
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| format!("`{shown}` is not a URL\n{HOW}"))?;
     match uri.scheme_str() {
         Some("http") => {}
         Some("https") => {

@@ -143,6 +143,40 @@ impl Process {
         stdin.flush().unwrap();
     }
 
+    /// Closes its standard input.
+    pub fn close_input(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// Waits until Ctrl-C no longer just kills it.
+    pub fn wait_until_interruptible(&self) {
+        let file = format!("/proc/{}/status", self.child.id());
+        if !Path::new(&file).exists() {
+            // No Linux, so nobody tells.
+            std::thread::sleep(Duration::from_millis(500));
+            return;
+        }
+        const INTERRUPT: u64 = 1 << 1;
+        let caught = || {
+            let status = std::fs::read_to_string(&file).unwrap_or_default();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            mask.is_some_and(|mask| mask & INTERRUPT != 0)
+        };
+        let began = Instant::now();
+        while !caught() {
+            assert!(began.elapsed() < PATIENCE, "it does not mind Ctrl-C");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits for so many lines on standard output and gives all that stands there then.
+    pub fn wait_for_lines(&self, number: usize) -> String {
+        let wanted = format!("{number} lines");
+        self.out
+            .wait_until(&wanted, |text| text.matches('\n').count() >= number)
+    }
+
     /// Waits for a text on standard output and gives all that stands there then.
     pub fn wait_for_output(&self, wanted: &str) -> String {
         self.out.wait_for(wanted)
@@ -156,6 +190,7 @@ impl Process {
     /// Presses Ctrl-C.
     #[cfg(unix)]
     pub fn interrupt(&self) {
+        self.wait_until_interruptible();
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args(["-INT", &id]).status().unwrap();
         assert!(sent.success());
@@ -188,12 +223,14 @@ impl Stream {
     }
 
     fn wait_for(&self, wanted: &str) -> String {
-        let missing = |bytes: &mut Vec<u8>| !String::from_utf8_lossy(bytes).contains(wanted);
+        self.wait_until(wanted, |text| text.contains(wanted))
+    }
+
+    fn wait_until(&self, wanted: &str, is: impl Fn(&str) -> bool) -> String {
+        let missing = |bytes: &mut Vec<u8>| !is(&String::from_utf8_lossy(bytes));
         let text = lock(&self.text);
-        let (text, late) = self
-            .more
-            .wait_timeout_while(text, PATIENCE, missing)
-            .unwrap();
+        let waited = self.more.wait_timeout_while(text, PATIENCE, missing);
+        let (text, late) = waited.unwrap();
         let text = String::from_utf8_lossy(&text).into_owned();
         assert!(!late.timed_out(), "no {wanted:?} in {text:?}");
         text

@@ -61,7 +61,7 @@ pub struct TemplateError {
 }
 
 impl TemplateError {
-    fn new(message: impl Into<String>) -> Self {
+    pub(super) fn new(message: impl Into<String>) -> Self {
         TemplateError {
             message: message.into(),
             help: None,
@@ -69,7 +69,7 @@ impl TemplateError {
         }
     }
 
-    fn help(mut self, help: impl Into<String>) -> Self {
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
@@ -97,7 +97,8 @@ impl Template {
         if source.len() > MAX_SOURCE {
             return Err(TemplateError::new(format!(
                 "the template has more than {MAX_SOURCE} bytes"
-            )));
+            ))
+            .help("shorten it"));
         }
         let variables = scan::variables(source)?;
         let elements =
@@ -106,6 +107,7 @@ impl Template {
                     "the template is not Liquid: {}",
                     plain_words(&error)
                 ))
+                .help("outputs look like `{{ variable | filter }}`, tags like `{% if variable %}`")
             })?;
         Ok(Template {
             source: source.to_owned(),
@@ -188,6 +190,7 @@ impl<'v> Renderer<'v> {
                             "the template cannot be rendered: {}",
                             plain_words(&error)
                         ))
+                        .help("look at what stands before that filter or tag, and at its arguments")
                     })?;
                 }
                 bound

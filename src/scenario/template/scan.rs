@@ -143,6 +143,7 @@ impl Scan<'_> {
                     return Err(TemplateError::new(format!(
                         "blocks are nested more than {MAX_NESTING} deep"
                     ))
+                    .help("nest fewer of them")
                     .at(whole));
                 }
                 let tokens = self.tokens(rest)?;
@@ -319,7 +320,9 @@ impl Scan<'_> {
                 }
                 '"' | '\'' => {
                     let length = rest[1..].find(c).ok_or_else(|| {
-                        TemplateError::new("a quote is not closed").at(start..start + 1)
+                        TemplateError::new("a quote is not closed")
+                            .help("close it with the same mark")
+                            .at(start..start + 1)
                     })?;
                     at += length + 2;
                     Token::Literal
