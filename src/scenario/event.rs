@@ -197,7 +197,6 @@ impl EventSpec {
             renderer.render(template, event_id)?;
         }
         renderer.render(&self.event_type, event_type)?;
-        drop(renderer);
         // The data's templates may use both.
         variables.event_id = Value::scalar(event_id.clone());
         variables.event_type = Value::scalar(event_type.clone());
@@ -208,7 +207,6 @@ impl EventSpec {
         if let Some(debug) = &self.debug_data {
             debug.render(&mut renderer, debug_data, debug_texts)?;
         }
-        drop(renderer);
         self.adopt_person(made);
         Ok(())
     }

@@ -74,7 +74,8 @@ impl TemplateError {
     /// The same as a finding about the text that stands at `span` in the file.
     pub fn finding(self, span: &Range<usize>) -> Finding {
         let mut finding = Finding::error(span.clone(), self.message);
-        finding.help = self.help;
+        let usual = "look at that place of the template; text that is not Liquid stands between `{% raw %}` and `{% endraw %}`";
+        finding.help = Some(self.help.unwrap_or_else(|| usual.to_owned()));
         finding
     }
 }

@@ -1,497 +1,202 @@
-//! Our filters: those that draw, `date` with the run's clock, and the library's that panic, hang or grow
-//! without bound on some input.
+//! The filters that there are: names, arguments and functions.
 //!
-//! One table: a filter is a name, how many arguments it takes, and a function.
+//! A filter is a function from values to a value and cannot count against the bounds by itself; the
+//! renderer counts what goes in and what comes out. It only has to take care of what it makes on the way.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
-use std::fmt;
 
-use chrono::{DateTime, NaiveDate, Utc};
-use liquid_core::model::{ScalarCow, Value, ValueCow};
-use liquid_core::parser::{FilterArguments, ParameterReflection};
-use liquid_core::{
-    Error, Expression, Filter, FilterReflection, ParseFilter, Result, Runtime, ValueView,
-};
-use rand::Rng;
-use rand_xoshiro::Xoshiro256PlusPlus;
+use liquid_core::ValueView;
+use liquid_core::model::{State, Value, ValueCow};
 
-use super::runtime::Bounds;
+use super::render::Tools;
+use super::values::{self, Made, Number};
+use super::{arrays, date, draws, numbers, texts};
 
-/// The most characters that one filter draws.
-pub(super) const MAX_DRAWN: i64 = 1000;
-/// The widest that a number in a date is padded.
-const MAX_WIDTH: usize = 3;
-
-struct Ours {
-    name: &'static str,
-    description: &'static str,
+/// A filter.
+#[derive(Debug)]
+pub(super) struct Filter {
+    pub(super) name: &'static str,
     /// The fewest and the most arguments.
-    arguments: (usize, usize),
-    function: fn(&Call<'_>) -> Result<Value>,
+    pub(super) least: usize,
+    pub(super) most: usize,
+    /// An argument that is given by its name; it comes behind the others.
+    pub(super) named: Option<&'static str>,
+    pub(super) example: &'static str,
+    pub(super) run: for<'a, 't> fn(Call<'a, 't>) -> Made<ValueCow<'a>>,
+}
+
+impl Filter {
+    /// "1 argument", "1 to 2 arguments".
+    pub(super) fn takes(&self) -> String {
+        match (self.least, self.most) {
+            (_, 0) => "no arguments".to_owned(),
+            (1, 1) => "1 argument".to_owned(),
+            (least, most) if least == most => format!("{most} arguments"),
+            (least, most) => format!("{least} to {most} arguments"),
+        }
+    }
 }
 
 /// What a filter is given.
-struct Call<'c> {
-    input: &'c dyn ValueView,
-    arguments: &'c [ValueCow<'c>],
-    runtime: &'c dyn Runtime,
+pub(super) struct Call<'a, 't> {
+    pub(super) input: ValueCow<'a>,
+    pub(super) arguments: &'t [ValueCow<'a>],
+    pub(super) tools: &'t mut Tools,
+}
+
+impl Call<'_, '_> {
+    pub(super) fn argument(&self, at: usize) -> Option<&dyn ValueView> {
+        self.arguments.get(at).map(|argument| argument.as_view())
+    }
+
+    /// The text of the input.
+    pub(super) fn text(&self) -> Made<Cow<'_, str>> {
+        values::text(self.input.as_view())
+    }
+
+    pub(super) fn argument_text(&self, at: usize) -> Made<Cow<'_, str>> {
+        self.argument(at)
+            .map_or(Ok(Cow::Borrowed("")), values::text)
+    }
+
+    pub(super) fn number(&self) -> Made<Number> {
+        values::number(self.input.as_view()).ok_or_else(|| {
+            format!(
+                "a number has to stand before it, not {}",
+                shown(self.input.as_view())
+            )
+        })
+    }
+
+    pub(super) fn argument_number(&self, at: usize) -> Made<Number> {
+        let argument = self.argument(at).unwrap_or(&Value::Nil);
+        values::number(argument)
+            .ok_or_else(|| format!("its argument has to be a number, not {}", shown(argument)))
+    }
+
+    /// A whole number; `absent` if the argument is left out.
+    pub(super) fn argument_whole(&self, at: usize, absent: i64) -> Made<i64> {
+        match self.argument(at) {
+            None => Ok(absent),
+            Some(_) => match self.argument_number(at)? {
+                Number::Whole(whole) => Ok(whole),
+                Number::Fraction(fraction) => Ok(fraction as i64),
+            },
+        }
+    }
+}
+
+/// A value as an error names it.
+pub(super) fn shown(value: &dyn ValueView) -> String {
+    match value.is_scalar().then(|| values::text(value)) {
+        Some(Ok(text)) if text.chars().count() <= 30 => format!("`{text}`"),
+        _ if value.is_nil() => "nothing".to_owned(),
+        _ => format!("this {}", value.type_name()),
+    }
+}
+
+pub(super) fn made<'a>(value: Value) -> Made<ValueCow<'a>> {
+    Ok(ValueCow::Owned(value))
+}
+
+/// The filter of this name.
+pub(super) fn find(name: &str) -> Option<&'static Filter> {
+    FILTERS
+        .binary_search_by(|filter| filter.name.cmp(name))
+        .ok()
+        .and_then(|at| FILTERS.get(at))
+}
+
+pub(super) fn names() -> impl Iterator<Item = &'static str> + Clone {
+    FILTERS.iter().map(|filter| filter.name)
+}
+
+fn default<'a>(call: Call<'a, '_>) -> Made<ValueCow<'a>> {
+    let allows_false = call
+        .argument(1)
+        .is_some_and(|allow| allow.query_state(State::Truthy));
+    let input = call.input.as_view();
+    let is_false = input.as_scalar().and_then(|scalar| scalar.to_bool()) == Some(false);
+    if !input.query_state(State::DefaultValue) || (is_false && allows_false) {
+        return Ok(call.input);
+    }
+    Ok(call.arguments.first().cloned().unwrap_or_default())
 }
 
 macro_rules! filters {
-    ($($name:literal ($fewest:literal..=$most:literal) $function:expr, $description:literal;)*) => {
-        &[$(Ours {
+    ($($name:literal $least:literal..=$most:literal $example:literal $run:expr;)*) => {
+        &[$(Filter {
             name: $name,
-            description: $description,
-            arguments: ($fewest, $most),
-            function: $function,
+            least: $least,
+            most: $most,
+            named: if matches!($name.as_bytes(), b"default") { Some("allow_false") } else { None },
+            example: $example,
+            run: $run,
         }),*]
     };
 }
 
-static OURS: &[Ours] = filters! {
-    "fake_alphanumeric" (0..=0) |call| draw_text(call, LETTERS_AND_DIGITS), "Draws so many letters and digits.";
-    "fake_digits" (0..=0) |call| draw_text(call, DIGITS), "Draws so many digits.";
-    "fake_choice" (0..=0) fake_choice, "Draws one element of an array.";
-    "date" (1..=1) date, "Writes a time in another form.";
-    "plus" (1..=1) |call| arithmetic(call, i64::checked_add, |a, b| a + b), "Adds.";
-    "minus" (1..=1) |call| arithmetic(call, i64::checked_sub, |a, b| a - b), "Subtracts.";
-    "times" (1..=1) |call| arithmetic(call, i64::checked_mul, |a, b| a * b), "Multiplies.";
-    "divided_by" (1..=1) divided_by, "Divides; whole numbers stay whole.";
-    "modulo" (1..=1) modulo, "Gives the rest of a division.";
-    "abs" (0..=0) abs, "Drops the sign.";
-    "round" (0..=1) round, "Rounds to so many places.";
-    "ceil" (0..=0) |call| whole(call, libm::ceil), "Rounds up.";
-    "floor" (0..=0) |call| whole(call, libm::floor), "Rounds down.";
-    "replace" (1..=2) replace, "Puts a text in each place of another.";
-    "join" (0..=1) join, "Puts an array's elements together.";
-    "slice" (1..=2) slice, "Takes some characters or elements.";
-    "truncate" (0..=2) truncate, "Cuts a text to so many characters.";
-    "truncatewords" (0..=2) truncate_words, "Cuts a text to so many words.";
-    "sort" (0..=1) |call| sort(call, |text| Cow::Borrowed(text)), "Sorts an array.";
-    "sort_natural" (0..=1) |call| sort(call, |text| Cow::Owned(text.to_lowercase())), "Sorts, upper and lower case alike.";
-    "uniq" (0..=0) uniq, "Drops what came before.";
+/// In the order of their names, for the search.
+static FILTERS: &[Filter] = filters! {
+    "abs" 0..=0 "| abs" numbers::abs;
+    "append" 1..=1 "| append: \"!\"" texts::append;
+    "at_least" 1..=1 "| at_least: 1" numbers::at_least;
+    "at_most" 1..=1 "| at_most: 9" numbers::at_most;
+    "capitalize" 0..=0 "| capitalize" texts::capitalize;
+    "ceil" 0..=0 "| ceil" numbers::ceil;
+    "compact" 0..=1 "| compact" arrays::compact;
+    "concat" 1..=1 "| concat: others" arrays::concat;
+    "date" 1..=1 "| date: \"%Y-%m-%d\"" date::date;
+    "default" 1..=1 "| default: \"you\"" default;
+    "divided_by" 1..=1 "| divided_by: 2" numbers::divided_by;
+    "downcase" 0..=0 "| downcase" |call| texts::mapped(call, str::to_lowercase);
+    "escape" 0..=0 "| escape" |call| texts::escape(call, false);
+    "escape_once" 0..=0 "| escape_once" |call| texts::escape(call, true);
+    "fake_alphanumeric" 0..=0 "{{ 9 | fake_alphanumeric }}" draws::alphanumeric;
+    "fake_choice" 0..=0 "{{ \"a,b\" | split: \",\" | fake_choice }}" draws::choice;
+    "fake_digits" 0..=0 "{{ 9 | fake_digits }}" draws::digits;
+    "first" 0..=0 "| first" |call| arrays::end(call, 0);
+    "floor" 0..=0 "| floor" numbers::floor;
+    "join" 0..=1 "| join: \", \"" arrays::join;
+    "last" 0..=0 "| last" |call| arrays::end(call, -1);
+    "lstrip" 0..=0 "| lstrip" |call| texts::mapped(call, |text| text.trim_start().to_owned());
+    "map" 1..=1 "| map: \"name\"" arrays::map;
+    "minus" 1..=1 "| minus: 1" numbers::minus;
+    "modulo" 1..=1 "| modulo: 2" numbers::modulo;
+    "newline_to_br" 0..=0 "| newline_to_br" texts::newline_to_br;
+    "plus" 1..=1 "| plus: 1" numbers::plus;
+    "prepend" 1..=1 "| prepend: \"#\"" texts::prepend;
+    "remove" 1..=1 "| remove: \"-\"" |call| texts::replace(call, usize::MAX);
+    "remove_first" 1..=1 "| remove_first: \"-\"" |call| texts::replace(call, 1);
+    "replace" 1..=2 "| replace: \"-\", \" \"" |call| texts::replace(call, usize::MAX);
+    "replace_first" 1..=2 "| replace_first: \"-\", \" \"" |call| texts::replace(call, 1);
+    "reverse" 0..=0 "| reverse" arrays::reverse;
+    "round" 0..=1 "| round: 2" numbers::round;
+    "rstrip" 0..=0 "| rstrip" |call| texts::mapped(call, |text| text.trim_end().to_owned());
+    "size" 0..=0 "| size" arrays::size;
+    "slice" 1..=2 "| slice: 0, 3" arrays::slice;
+    "sort" 0..=1 "| sort" |call| arrays::sort(call, false);
+    "sort_natural" 0..=1 "| sort_natural" |call| arrays::sort(call, true);
+    "split" 1..=1 "| split: \",\"" texts::split;
+    "strip" 0..=0 "| strip" |call| texts::mapped(call, |text| text.trim().to_owned());
+    "strip_html" 0..=0 "| strip_html" |call| texts::mapped(call, texts::without_html);
+    "strip_newlines" 0..=0 "| strip_newlines" |call| texts::mapped(call, |text| text.replace(['\n', '\r'], ""));
+    "times" 1..=1 "| times: 2" numbers::times;
+    "truncate" 0..=2 "| truncate: 20" texts::truncate;
+    "truncatewords" 0..=2 "| truncatewords: 5" texts::truncate_words;
+    "uniq" 0..=1 "| uniq" arrays::uniq;
+    "upcase" 0..=0 "| upcase" |call| texts::mapped(call, str::to_uppercase);
+    "url_decode" 0..=0 "| url_decode" texts::url_decode;
+    "url_encode" 0..=0 "| url_encode" texts::url_encode;
+    "where" 1..=2 "| where: \"kind\", \"sms\"" arrays::matching;
 };
 
-/// Our filters, ready to be registered.
-pub(super) fn ours() -> impl Iterator<Item = Box<dyn ParseFilter>> {
-    OURS.iter()
-        .map(|ours| Box::new(Parser(ours)) as Box<dyn ParseFilter>)
-}
+#[cfg(test)]
+mod tests {
+    use super::names;
 
-#[derive(Clone)]
-struct Parser(&'static Ours);
-
-impl FilterReflection for Parser {
-    fn name(&self) -> &str {
-        self.0.name
+    #[test]
+    fn names_are_in_order() {
+        assert!(names().is_sorted());
     }
-
-    fn description(&self) -> &str {
-        self.0.description
-    }
-
-    fn positional_parameters(&self) -> &'static [ParameterReflection] {
-        &[]
-    }
-
-    fn keyword_parameters(&self) -> &'static [ParameterReflection] {
-        &[]
-    }
-}
-
-impl ParseFilter for Parser {
-    fn parse(&self, mut arguments: FilterArguments<'_>) -> Result<Box<dyn Filter>> {
-        let given: Vec<Expression> = arguments.positional.collect();
-        let (fewest, most) = self.0.arguments;
-        let wanted = match (fewest, most) {
-            (fewest, most) if fewest == most => fewest.to_string(),
-            (fewest, most) => format!("{fewest} to {most}"),
-        };
-        if !(fewest..=most).contains(&given.len()) || arguments.keyword.next().is_some() {
-            return Err(Error::with_msg(format!(
-                "the filter `{}` takes {wanted} argument{}",
-                self.0.name,
-                if wanted == "1" { "" } else { "s" }
-            )));
-        }
-        Ok(Box::new(Parsed {
-            ours: self.0,
-            arguments: given,
-        }))
-    }
-
-    fn reflection(&self) -> &dyn FilterReflection {
-        self
-    }
-}
-
-struct Parsed {
-    ours: &'static Ours,
-    arguments: Vec<Expression>,
-}
-
-impl fmt::Debug for Parsed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for Parsed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.ours.name)
-    }
-}
-
-impl Filter for Parsed {
-    fn evaluate(&self, input: &dyn ValueView, runtime: &dyn Runtime) -> Result<Value> {
-        let arguments: Vec<ValueCow<'_>> = self
-            .arguments
-            .iter()
-            .map(|argument| argument.evaluate(runtime))
-            .collect::<Result<_>>()?;
-        (self.ours.function)(&Call {
-            input,
-            arguments: &arguments,
-            runtime,
-        })
-        .map_err(|error| error.context("filter", self.ours.name))
-    }
-}
-
-/// A number as Liquid has it.
-#[derive(Clone, Copy)]
-enum Number {
-    Whole(i64),
-    Real(f64),
-}
-
-impl Number {
-    fn of(value: &dyn ValueView) -> Option<Number> {
-        let scalar = value.as_scalar()?;
-        let whole = scalar.to_integer().map(Number::Whole);
-        whole.or_else(|| scalar.to_float().map(Number::Real))
-    }
-
-    fn real(self) -> f64 {
-        match self {
-            Number::Whole(number) => number as f64,
-            Number::Real(number) => number,
-        }
-    }
-}
-
-impl Call<'_> {
-    fn number(&self, what: &dyn ValueView) -> Result<Number> {
-        Number::of(what)
-            .ok_or_else(|| Error::with_msg(format!("`{}` is not a number", what.render())))
-    }
-
-    fn argument(&self, at: usize) -> Option<&dyn ValueView> {
-        self.arguments.get(at).map(|argument| argument.as_view())
-    }
-
-    fn integer(&self, at: usize, otherwise: i64) -> Result<i64> {
-        match self.argument(at) {
-            None => Ok(otherwise),
-            Some(argument) => match self.number(argument)? {
-                Number::Whole(number) => Ok(number),
-                Number::Real(number) => Ok(number as i64),
-            },
-        }
-    }
-
-    fn two_numbers(&self) -> Result<(Number, Number)> {
-        let second = self
-            .argument(0)
-            .ok_or_else(|| Error::with_msg("a number is missing"))?;
-        Ok((self.number(self.input)?, self.number(second)?))
-    }
-
-    fn draw<T>(&self, draw: impl FnOnce(&mut Xoshiro256PlusPlus) -> T) -> T {
-        draw(&mut self.runtime.registers().get_mut::<Bounds>().generator)
-    }
-
-    /// Announces a value of so many bytes before it is made.
-    fn announce(&self, bytes: usize) -> Result<()> {
-        self.runtime.registers().get_mut::<Bounds>().make(bytes)
-    }
-}
-
-pub(super) const DIGITS: &[u8] = b"0123456789";
-pub(super) const LETTERS_AND_DIGITS: &[u8] =
-    b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
-/// A number below `bound`, the same on every machine.
-fn below(generator: &mut Xoshiro256PlusPlus, bound: usize) -> usize {
-    let wide = u128::from(generator.next_u64()) * bound as u128;
-    (wide >> 64) as usize
-}
-
-fn draw_text(call: &Call<'_>, letters: &[u8]) -> Result<Value> {
-    let length = match call.number(call.input)? {
-        Number::Whole(length @ 0..=MAX_DRAWN) => length,
-        _ => {
-            return Err(Error::with_msg(format!(
-                "a length from 0 to {MAX_DRAWN} must stand before it"
-            )));
-        }
-    };
-    let mut text = String::new();
-    call.draw(|generator| draw(generator, letters, length as usize, &mut text));
-    Ok(Value::scalar(text))
-}
-
-/// Appends so many of the letters.
-pub(super) fn draw(
-    generator: &mut Xoshiro256PlusPlus,
-    letters: &[u8],
-    length: usize,
-    out: &mut String,
-) {
-    out.extend((0..length).map(|_| char::from(letters[below(generator, letters.len())])));
-}
-
-fn fake_choice(call: &Call<'_>) -> Result<Value> {
-    let array = call.input.as_array().filter(|array| array.size() > 0);
-    let array = array
-        .ok_or_else(|| Error::with_msg("an array with something in it must stand before it"))?;
-    let size = array.size() as usize;
-    let index = call.draw(|generator| below(generator, size));
-    Ok(array
-        .get(index as i64)
-        .map_or(Value::Nil, |item| item.to_value()))
-}
-
-fn date(call: &Call<'_>) -> Result<Value> {
-    let format = call
-        .argument(0)
-        .map(|format| format.to_kstr().into_owned())
-        .unwrap_or_default();
-    let Some(scalar) = call.input.as_scalar() else {
-        return Ok(call.input.to_value());
-    };
-    let text = scalar.to_kstr();
-    let now = call.runtime.registers().get_mut::<Bounds>().now;
-    let Some(date) = parse_date(&text, now).filter(|_| !format.is_empty()) else {
-        return Ok(call.input.to_value());
-    };
-    let widest = format
-        .split(|c: char| !c.is_ascii_digit())
-        .map(str::len)
-        .max()
-        .unwrap_or(0);
-    if widest > MAX_WIDTH || format.len() > 1000 {
-        return Err(Error::with_msg("the date's format is too wide"));
-    }
-    let written = date
-        .format(&format)
-        .map_err(|error| Error::with_msg(format!("`{format}` is not a date's format: {error}")))?;
-    Ok(Value::scalar(written))
-}
-
-/// `now` is the run's clock; then what the library reads, and ISO 8601, which it does not.
-fn parse_date(text: &str, now: DateTime<Utc>) -> Option<liquid_core::model::DateTime> {
-    let text = text.trim();
-    let of_instant = |time: DateTime<Utc>| {
-        // Seconds since 1970 are the one form that needs no regular expression.
-        liquid_core::model::DateTime::from_str(&time.timestamp().to_string())
-    };
-    if text.eq_ignore_ascii_case("now") || text.eq_ignore_ascii_case("today") {
-        return of_instant(now);
-    }
-    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return of_instant(time.to_utc());
-    }
-    if let Ok(day) = text.parse::<NaiveDate>() {
-        return of_instant(day.and_hms_opt(0, 0, 0)?.and_utc());
-    }
-    liquid_core::model::DateTime::from_str(text)
-}
-
-fn arithmetic(
-    call: &Call<'_>,
-    whole: fn(i64, i64) -> Option<i64>,
-    real: fn(f64, f64) -> f64,
-) -> Result<Value> {
-    let (a, b) = call.two_numbers()?;
-    let exact = match (a, b) {
-        (Number::Whole(a), Number::Whole(b)) => whole(a, b),
-        _ => None,
-    };
-    // What no whole number can hold goes on as a real one.
-    Ok(exact.map_or_else(|| Value::scalar(real(a.real(), b.real())), Value::scalar))
-}
-
-fn divided_by(call: &Call<'_>) -> Result<Value> {
-    match call.two_numbers()? {
-        (_, Number::Whole(0)) => Err(Error::with_msg("nothing can be divided by zero")),
-        (Number::Whole(a), Number::Whole(b)) => Ok(Value::scalar(a.wrapping_div(b))),
-        (a, b) => Ok(Value::scalar(a.real() / b.real())),
-    }
-}
-
-fn modulo(call: &Call<'_>) -> Result<Value> {
-    match call.two_numbers()? {
-        (_, Number::Whole(0)) => Err(Error::with_msg("nothing can be divided by zero")),
-        (Number::Whole(a), Number::Whole(b)) => Ok(Value::scalar(a.wrapping_rem(b))),
-        (a, b) => Ok(Value::scalar(libm::fmod(a.real(), b.real()))),
-    }
-}
-
-fn abs(call: &Call<'_>) -> Result<Value> {
-    Ok(match call.number(call.input)? {
-        Number::Whole(number) => match number.checked_abs() {
-            Some(number) => Value::scalar(number),
-            None => Value::scalar(-(number as f64)),
-        },
-        Number::Real(number) => Value::scalar(libm::fabs(number)),
-    })
-}
-
-fn round(call: &Call<'_>) -> Result<Value> {
-    let places = call.integer(0, 0)?.clamp(0, 15);
-    match call.number(call.input)? {
-        Number::Whole(number) => Ok(Value::scalar(number)),
-        Number::Real(_) if places == 0 => whole(call, libm::round),
-        Number::Real(number) => {
-            let scale = (0..places).fold(1.0, |scale, _| scale * 10.0);
-            Ok(Value::scalar(libm::round(number * scale) / scale))
-        }
-    }
-}
-
-fn whole(call: &Call<'_>, round: fn(f64) -> f64) -> Result<Value> {
-    Ok(Value::scalar(match call.number(call.input)? {
-        Number::Whole(number) => number,
-        Number::Real(number) => round(number) as i64,
-    }))
-}
-
-fn text(value: Option<&dyn ValueView>, otherwise: &str) -> String {
-    value.map_or_else(
-        || otherwise.to_owned(),
-        |value| value.to_kstr().into_owned().into_string(),
-    )
-}
-
-fn replace(call: &Call<'_>) -> Result<Value> {
-    let input = text(Some(call.input), "");
-    let (old, new) = (text(call.argument(0), ""), text(call.argument(1), ""));
-    let times = input.matches(old.as_str()).count();
-    call.announce(input.len().saturating_add(times.saturating_mul(new.len())))?;
-    Ok(Value::scalar(input.replace(&old, &new)))
-}
-
-fn join(call: &Call<'_>) -> Result<Value> {
-    let Some(array) = call.input.as_array() else {
-        return Ok(call.input.to_value());
-    };
-    let glue = text(call.argument(0), " ");
-    let items: Vec<String> = array.values().map(|item| text(Some(item), "")).collect();
-    let bytes: usize = items.iter().map(String::len).sum();
-    call.announce(bytes.saturating_add(items.len().saturating_mul(glue.len())))?;
-    Ok(Value::scalar(items.join(&glue)))
-}
-
-/// Where a slice begins and how long it is, of something of that length; a negative offset counts from
-/// the end.
-fn bounds(call: &Call<'_>, length: usize) -> Result<(usize, usize)> {
-    let offset = call.integer(0, 0)?;
-    let wanted = usize::try_from(call.integer(1, 1)?).unwrap_or(0);
-    let back = usize::try_from(offset.unsigned_abs()).unwrap_or(usize::MAX);
-    let from = match offset < 0 {
-        true => length.saturating_sub(back),
-        false => back.min(length),
-    };
-    Ok((from, wanted.min(length - from)))
-}
-
-fn slice(call: &Call<'_>) -> Result<Value> {
-    if let Some(array) = call.input.as_array() {
-        let (from, length) = bounds(call, array.size() as usize)?;
-        let items = array.values().skip(from).take(length);
-        return Ok(Value::array(items.map(|item| item.to_value())));
-    }
-    let input = text(Some(call.input), "");
-    let (from, length) = bounds(call, input.chars().count())?;
-    Ok(Value::scalar(
-        input.chars().skip(from).take(length).collect::<String>(),
-    ))
-}
-
-fn truncate(call: &Call<'_>) -> Result<Value> {
-    let input = text(Some(call.input), "");
-    let ellipsis = text(call.argument(1), "...");
-    let length = usize::try_from(call.integer(0, 50)?).unwrap_or(0);
-    if input.chars().count() <= length {
-        return Ok(Value::scalar(input));
-    }
-    let kept = length.saturating_sub(ellipsis.chars().count());
-    let start: String = input.chars().take(kept).collect();
-    Ok(Value::scalar(start + &ellipsis))
-}
-
-fn truncate_words(call: &Call<'_>) -> Result<Value> {
-    let input = text(Some(call.input), "");
-    let ellipsis = text(call.argument(1), "...");
-    let words = usize::try_from(call.integer(0, 15)?).unwrap_or(0).max(1);
-    if input.split_whitespace().count() <= words {
-        return Ok(Value::scalar(input));
-    }
-    let start: Vec<_> = input.split_whitespace().take(words).collect();
-    Ok(Value::scalar(start.join(" ") + &ellipsis))
-}
-
-/// Numbers in order of size, then texts; an order that is total, whatever is in the array.
-fn order(a: &dyn ValueView, b: &dyn ValueView, key: fn(&str) -> Cow<'_, str>) -> Ordering {
-    let number = |value: &dyn ValueView| match value.as_scalar()? {
-        // A text of digits is a text.
-        scalar if matches!(scalar.type_name(), "whole number" | "fractional number") => {
-            Some(ScalarCow::to_float(&scalar)?)
-        }
-        _ => None,
-    };
-    match (number(a), number(b)) {
-        (Some(a), Some(b)) => a.total_cmp(&b),
-        (Some(_), None) => Ordering::Less,
-        (None, Some(_)) => Ordering::Greater,
-        (None, None) => key(&a.to_kstr()).cmp(&key(&b.to_kstr())),
-    }
-}
-
-fn sort(call: &Call<'_>, key: fn(&str) -> Cow<'_, str>) -> Result<Value> {
-    let Some(array) = call.input.as_array() else {
-        return Ok(call.input.to_value());
-    };
-    let property = call.argument(0).map(|name| name.to_kstr().into_owned());
-    let mut items: Vec<Value> = array.values().map(|item| item.to_value()).collect();
-    items.sort_by(|a, b| match &property {
-        None => order(a, b, key),
-        Some(name) => {
-            let of = |item: &Value| {
-                item.as_object()
-                    .and_then(|object| object.get(name).map(|v| v.to_value()))
-            };
-            match (of(a), of(b)) {
-                (Some(a), Some(b)) => order(&a, &b, key),
-                (a, b) => b.is_some().cmp(&a.is_some()),
-            }
-        }
-    });
-    Ok(Value::Array(items))
-}
-
-fn uniq(call: &Call<'_>) -> Result<Value> {
-    let Some(array) = call.input.as_array() else {
-        return Ok(call.input.to_value());
-    };
-    let mut kept: Vec<Value> = Vec::new();
-    for item in array.values() {
-        let item = item.to_value();
-        if !kept.contains(&item) {
-            kept.push(item);
-        }
-    }
-    Ok(Value::Array(kept))
 }

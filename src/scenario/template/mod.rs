@@ -1,56 +1,72 @@
 //! Texts with Liquid in them: parsed once, rendered for each event, and never running away.
 //!
-//! The language is the `liquid` project's; what is ours is the bounds (output, iterations, what is kept),
-//! the filters that draw, `"now"` as the run's clock, and errors in plain words. Which variables there
-//! are, and which of them an event has, is for the caller to say.
+//! The language is Shopify's Liquid; values are those of `liquid-core`, so that whoever has variables
+//! hands them in as an [`ObjectView`]. The parser and the renderer are ours, because every step of them
+//! has to be bounded. Which variables there are, and which of them an event has, is for the caller to
+//! say, with the help of [`Template::variables`].
 
+mod arrays;
+mod ast;
+mod date;
+mod draws;
+mod expressions;
 mod filters;
-mod for_block;
-mod language;
-mod runtime;
-mod scan;
-mod simple;
+mod lexer;
+mod lookup;
+mod loops;
+mod numbers;
+mod parser;
+mod render;
+mod tags;
+mod texts;
+mod values;
+mod writing;
 
+use std::fmt;
 use std::ops::Range;
 
 use chrono::{DateTime, Utc};
-pub use liquid_core::ObjectView;
-use liquid_core::Renderable;
+pub use liquid_core::{ObjectView, ValueView};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use runtime::{Bounds, Output, Root};
-pub use scan::VariableUse;
+use ast::Node;
+use render::{Run, Tools};
 
-/// The longest template, in bytes.
+/// The longest template, in bytes. A text without Liquid may be longer.
 pub const MAX_SOURCE: usize = 64 * 1024;
 /// The most bytes that a template may put out.
 pub const MAX_OUTPUT: usize = 64 * 1024;
-/// The most turns that all loops of a template may take together.
-pub const MAX_ITERATIONS: u32 = 10_000;
-/// The most bytes of a value, and of all that a template assigns together.
+/// The most turns that all loops of one rendering may take together.
+pub const MAX_ITERATIONS: u64 = 10_000;
+/// The most bytes of one value that a filter or a capture makes, and of all assigned ones together.
 pub const MAX_KEPT: usize = 64 * 1024;
 /// The deepest nesting of blocks.
 pub const MAX_NESTING: usize = 32;
+/// The most steps of one rendering; about a tenth of a second.
+pub const MAX_WORK: u64 = 1_000_000;
 
 /// A text, perhaps with Liquid in it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Template {
     source: String,
-    form: Form,
+    /// Absent where the text is just itself.
+    nodes: Option<Vec<Node>>,
     variables: Vec<VariableUse>,
 }
 
-#[derive(Debug)]
-enum Form {
-    /// Just itself.
-    Literal,
-    Simple(Vec<simple::Piece>),
-    Liquid(liquid_core::Template),
+/// A variable that a template reads and does not set itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VariableUse {
+    /// `event_data`, `items`, `0`; it ends where the way on is computed.
+    pub path: Vec<String>,
+    /// Whether the template says what to do if it is absent: a `default` filter, or a condition.
+    pub guarded: bool,
+    /// Where it stands in the template, in bytes.
+    pub span: Range<usize>,
 }
 
 /// What is wrong with a template, or went wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateError {
     /// What, in a sentence.
     pub message: String,
@@ -74,54 +90,50 @@ impl TemplateError {
         self
     }
 
-    fn at(mut self, span: Range<usize>) -> Self {
+    pub(super) fn at(mut self, span: Range<usize>) -> Self {
         self.span = Some(span);
         self
     }
 }
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for TemplateError {}
 
 impl Template {
     /// Parses a text. One without `{{` and `{%` is just itself.
     ///
     /// # Errors
     ///
-    /// It is not Liquid, or names a tag or filter that is not there.
+    /// It is not Liquid, names a tag or filter that is not there, or is too long or too deeply nested.
     pub fn parse(source: &str) -> Result<Template, TemplateError> {
+        let mut template = Template {
+            source: source.to_owned(),
+            nodes: None,
+            variables: Vec::new(),
+        };
         if !source.contains("{{") && !source.contains("{%") {
-            return Ok(Template {
-                source: source.to_owned(),
-                form: Form::Literal,
-                variables: Vec::new(),
-            });
+            return Ok(template);
         }
         if source.len() > MAX_SOURCE {
             return Err(TemplateError::new(format!(
                 "the template has more than {MAX_SOURCE} bytes"
             ))
-            .help("shorten it"));
+            .help("make it shorter"));
         }
-        let variables = scan::variables(source)?;
-        let elements =
-            liquid_core::parser::parse(source, language::language()).map_err(|error| {
-                TemplateError::new(format!(
-                    "the template is not Liquid: {}",
-                    plain_words(&error)
-                ))
-                .help("outputs look like `{{ variable | filter }}`, tags like `{% if variable %}`")
-            })?;
-        Ok(Template {
-            source: source.to_owned(),
-            form: match simple::pieces(source) {
-                Some(pieces) => Form::Simple(pieces),
-                None => Form::Liquid(liquid_core::Template::new(elements)),
-            },
-            variables,
-        })
+        let (nodes, variables) = parser::parse(source)?;
+        template.nodes = Some(nodes);
+        template.variables = variables;
+        Ok(template)
     }
 
     /// The text, if there is no Liquid in it.
     pub fn literal(&self) -> Option<&str> {
-        matches!(self.form, Form::Literal).then_some(self.source.as_str())
+        self.nodes.is_none().then_some(self.source.as_str())
     }
 
     /// The text as it was written.
@@ -138,10 +150,7 @@ impl Template {
 /// Renders templates against one set of variables.
 pub struct Renderer<'v> {
     variables: &'v dyn ObjectView,
-    now: DateTime<Utc>,
-    generator: Xoshiro256PlusPlus,
-    /// Made for the first template that needs it.
-    root: Option<Root<'v>>,
+    tools: Tools,
 }
 
 impl<'v> Renderer<'v> {
@@ -153,72 +162,41 @@ impl<'v> Renderer<'v> {
     ) -> Self {
         Renderer {
             variables,
-            now,
-            generator,
-            root: None,
+            tools: Tools { now, generator },
         }
     }
 
-    /// Appends the rendered text. What the template assigns is gone afterwards; the draws go on.
+    /// Appends the rendered text. What the template assigns is gone afterwards; draws go on from where
+    /// they are.
     ///
     /// # Errors
     ///
-    /// A filter cannot do what it is asked to, or a bound is reached.
+    /// A filter cannot do what it is asked to, or a bound is reached. `out` is then as it was.
     pub fn render(&mut self, template: &Template, out: &mut String) -> Result<(), TemplateError> {
-        let bound = match &template.form {
-            Form::Literal => {
+        match &template.nodes {
+            None => {
                 out.push_str(&template.source);
-                None
+                Ok(())
             }
-            Form::Simple(pieces) => {
-                let within =
-                    simple::render(pieces, self.variables, &mut self.generator, MAX_OUTPUT, out);
-                (!within).then_some(runtime::TOO_MUCH_OUTPUT)
-            }
-            Form::Liquid(parsed) => {
-                let root = self.root.get_or_insert_with(|| Root::new(self.variables));
-                root.begin(Bounds::new(self.now, self.generator.clone()));
-                let mut writer = Output::new(out);
-                let rendered = parsed.render_to(&mut writer, root);
-                let reached = writer.reached();
-                let bounds = root.end();
-                self.generator = bounds.generator.clone();
-                let bound = bounds.reached().or(reached);
-                if bound.is_none() {
-                    rendered.map_err(|error| {
-                        TemplateError::new(format!(
-                            "the template cannot be rendered: {}",
-                            plain_words(&error)
-                        ))
-                        .help("look at what stands before that filter or tag, and at its arguments")
-                    })?;
-                }
-                bound
-            }
-        };
-        match bound {
-            None => Ok(()),
-            Some(bound) => Err(TemplateError::new(bound).help("shorten the template or its loops")),
+            Some(nodes) => Run::new(self.variables, &mut self.tools, out).render(nodes),
         }
     }
 }
 
-/// The one sentence in a Liquid error that says what is wrong.
-fn plain_words(error: &liquid_core::Error) -> String {
-    let text = error.to_string();
-    let pest = text
-        .lines()
-        .find_map(|line| line.trim_start().strip_prefix("= "));
-    let first = text.lines().next().unwrap_or_default();
-    let words = pest.unwrap_or(first.strip_prefix("liquid: ").unwrap_or(first));
-    let cause = text.lines().find_map(|line| {
-        let line = line.trim();
-        line.strip_prefix("cause=")
-            .or_else(|| line.strip_prefix("requested filter="))
-    });
-    match cause {
-        Some(cause) => format!("{words} ({cause})"),
-        None => words.to_owned(),
+/// "did you mean `a`?", or else all that there is to choose from.
+fn did_you_mean<'w>(word: &str, words: impl Iterator<Item = &'w str> + Clone) -> String {
+    let likeness = |candidate: &str| strsim::jaro_winkler(&word.to_lowercase(), candidate);
+    let nearest = words
+        .clone()
+        .map(|candidate| (likeness(candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((_, nearest)) => format!("did you mean `{nearest}`?"),
+        None => {
+            let all: Vec<_> = words.map(|word| format!("`{word}`")).collect();
+            format!("it can be {}", all.join(", "))
+        }
     }
 }
 
