@@ -6,12 +6,12 @@
     reason = "a test may fail loudly"
 )]
 
-mod program;
+mod outside;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use program::run;
+use outside::run_with_input;
 use serde_json::Value;
 
 /// Serves each connection with `behave`, on a thread of its own, for as long as the test runs.
@@ -56,13 +56,9 @@ fn report(url: &str, more: &[&str]) -> (Option<i32>, Value) {
         "1x10s",
     ];
     arguments.extend(more);
-    let output = run(&arguments, EVENTS);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(!errors.contains("panicked"), "{errors}");
-    (
-        output.status.code(),
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{errors}")),
-    )
+    let ran = run_with_input(&arguments, EVENTS);
+    assert!(!ran.err.contains("panicked"), "{}", ran.err);
+    (ran.code, ran.json())
 }
 
 /// All twelve callbacks fail for one kind of reason, each after two attempts.
@@ -230,9 +226,9 @@ fn one_that_is_not_there_is_named_with_what_to_try() {
             "no.such.host.invalid:80",
         ),
     ] {
-        let output = run(&["run", "-", "--to", &url], EVENTS);
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{errors}");
+        let errors = run_with_input(&["run", "-", "--to", &url], EVENTS)
+            .expect_code(1)
+            .err;
         assert!(
             errors.contains(named) && errors.contains("--wait"),
             "{errors}"

@@ -9,12 +9,12 @@
     reason = "a test may fail loudly"
 )]
 
-mod program;
+mod outside;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use program::{plan, program, run_command, stdout};
+use outside::{finish, plan, program, run};
 
 /// A bit of everything that is drawn or computed.
 const MIXED: &str = r#"
@@ -63,8 +63,8 @@ fn golden(name: &str, scenario: &str) {
     .iter()
     .collect();
     let lines = match scenario {
-        "" => stdout(
-            &[
+        "" => {
+            run(&[
                 "plan",
                 name,
                 "--format",
@@ -73,9 +73,10 @@ fn golden(name: &str, scenario: &str) {
                 "7",
                 "--start",
                 "2026-01-01T00:00:00Z",
-            ],
-            "",
-        ),
+            ])
+            .expect_code(0)
+            .out
+        }
         text => plan(text, &["--seed", "7"]).join("\n") + "\n",
     };
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -118,8 +119,7 @@ fn time_zone_locale_and_folder_do_not_matter() {
         "--start",
         "2026-01-01T00:00:00Z",
     ];
-    let plain = run_command(program().args(arguments), MIXED);
-    assert!(plain.status.success());
+    let plain = finish(program().args(arguments), MIXED).expect_code(0).out;
     for (zone, locale) in [
         ("Asia/Kathmandu", "de_DE.UTF-8"),
         ("America/Los_Angeles", "tr_TR"),
@@ -132,18 +132,15 @@ fn time_zone_locale_and_folder_do_not_matter() {
             .env("LC_ALL", locale)
             .env("LANG", locale);
         command.current_dir(std::env::temp_dir());
-        let other = run_command(&mut command, MIXED);
-        assert_eq!(plain.stdout, other.stdout, "{zone} {locale}");
+        let other = finish(&mut command, MIXED).out;
+        assert_eq!(plain, other, "{zone} {locale}");
     }
     // The same instant, written in another zone.
     let elsewhere = plan(
         MIXED,
         &["--seed", "7", "--start", "2026-01-01T05:45:00+05:45"],
     );
-    assert_eq!(
-        elsewhere.join("\n") + "\n",
-        String::from_utf8(plain.stdout).unwrap()
-    );
+    assert_eq!(elsewhere.join("\n") + "\n", plain);
 }
 
 /// When a line's callback is due, its journey and its outcome: what lines are ordered by, and told apart.

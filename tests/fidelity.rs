@@ -9,13 +9,13 @@
     reason = "a test may fail loudly"
 )]
 
-mod program;
+mod outside;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use program::{plan, plan_json, run, stdout};
+use outside::{plan, plan_json, run, run_with_input};
 use serde_json::Value;
 
 /// Document, outcome in the catalog, and which of its entries.
@@ -61,7 +61,8 @@ const EXAMPLES: [(&str, &str, usize); 18] = [
 ];
 
 fn catalog() -> Vec<Value> {
-    serde_json::from_str(&stdout(&["catalog", "--format", "json"], "")).expect("an array")
+    let ran = run(&["catalog", "--format", "json"]).expect_code(0);
+    serde_json::from_value(ran.json()).expect("an array")
 }
 
 /// A body as `path = value` lines in its own order, with what differs from body to body made alike.
@@ -375,8 +376,7 @@ fn an_id_is_fresh_for_each_callback_and_the_same_in_each_repetition() {
         "--format",
         "json",
     ];
-    let output = run(&arguments, "seed: 1\nevents: [{event_type: a}]");
-    assert_eq!(output.status.code(), Some(1));
+    run_with_input(&arguments, "seed: 1\nevents: [{event_type: a}]").expect_code(1);
     let bodies = receiver.join().unwrap();
     let distinct: BTreeSet<_> = bodies.iter().collect();
     assert_eq!(

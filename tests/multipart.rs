@@ -9,12 +9,12 @@
     reason = "a test may fail loudly"
 )]
 
-mod program;
+mod outside;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use program::{plan_json, run};
+use outside::{plan_json, run_with_input};
 
 /// The longest single text of `x` in so many parts.
 fn text_of(parts: usize) -> String {
@@ -310,21 +310,14 @@ fn what_the_platform_could_not_produce_is_refused_unless_it_is_allowed() {
         let scenario = |end: &str| {
             format!("journeys:\n  a: {journey}{end}}}\nevents: [{{event_type: a, journey: a}}]")
         };
-        let refused = run(&["plan", "-"], &scenario(""));
-        let words = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert_eq!(refused.status.code(), Some(2), "{journey}");
+        let words = run_with_input(&["plan", "-"], &scenario(""))
+            .expect_code(2)
+            .err;
         assert!(words.contains(rule), "{journey}: {words}");
         assert!(words.contains("impossible: allowed"), "{journey}: {words}");
-        let allowed = run(
-            &["plan", "-", "--format", "jsonl"],
-            &scenario(", impossible: allowed"),
-        );
-        assert!(
-            allowed.status.success(),
-            "{journey}: {}",
-            String::from_utf8_lossy(&allowed.stderr)
-        );
-        assert!(!allowed.stdout.is_empty());
+        let args = ["plan", "-", "--format", "jsonl"];
+        let allowed = run_with_input(&args, &scenario(", impossible: allowed")).expect_code(0);
+        assert!(!allowed.out.is_empty());
     }
     let nonsense = outcomes("{carrier: rejected, handset: delivered, impossible: allowed}");
     assert_eq!(

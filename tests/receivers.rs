@@ -9,7 +9,7 @@
     reason = "a test may fail loudly"
 )]
 
-mod program;
+mod outside;
 
 use std::fs;
 use std::io::Write;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use program::{run, stdout};
+use outside::run;
 use serde_json::Value;
 
 const SCENARIOS: [&str; 3] = ["every-callback", "happy-path-multipart", "ordinary-day"];
@@ -124,7 +124,8 @@ fn file(name: &str) -> PathBuf {
 fn planned(scenario: &str) -> Vec<String> {
     let mut arguments = vec!["plan", scenario, "--format", "jsonl"];
     arguments.extend(FIXED);
-    let mut bodies: Vec<_> = stdout(&arguments, "")
+    let planned = run(&arguments).expect_code(0).out;
+    let mut bodies: Vec<_> = planned
         .lines()
         .map(|line| {
             let (_, body) = line.split_once("\"body\":").expect("a body");
@@ -142,10 +143,8 @@ fn fire(scenario: &str, url: &str) -> (Option<i32>, Value) {
         "run", scenario, "--to", url, "--speed", "max", "--format", "json",
     ];
     arguments.extend(FIXED);
-    let output = run(&arguments, "");
-    let report = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("no report: {}", String::from_utf8_lossy(&output.stderr)));
-    (output.status.code(), report)
+    let ran = run(&arguments);
+    (ran.code, ran.json())
 }
 
 /// Every scenario arrives as planned; `line` is how the receiver logs a body.

@@ -1,7 +1,7 @@
 //! A scenario file as it is written: the types that files are read into and the JSON Schema is made of.
 //!
 //! Only the shape is said here. What it means, and whether it makes sense, is for
-//! [`check`](super::check) to say.
+//! `check` to say.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -84,6 +84,23 @@ pub fn run_with_input(args: &[&str], input: &str) -> Ran {
     finish(program().args(args), input)
 }
 
+/// The plan of a scenario, a line each; seed 1 and the start of 2026 unless `more` says otherwise.
+pub fn plan(scenario: &str, more: &[&str]) -> Vec<String> {
+    let mut args = vec!["plan", "-", "--format", "jsonl"];
+    args.extend(["--seed", "1", "--start", "2026-01-01T00:00:00Z"]);
+    // What is said last counts.
+    args.extend(more);
+    let ran = run_with_input(&args, scenario).expect_code(0);
+    ran.out.lines().map(str::to_owned).collect()
+}
+
+/// The same, read as JSON.
+pub fn plan_json(scenario: &str, more: &[&str]) -> Vec<serde_json::Value> {
+    let parse =
+        |line: &String| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+    plan(scenario, more).iter().map(parse).collect()
+}
+
 /// Runs a command to its end.
 pub fn finish(command: &mut Command, input: &str) -> Ran {
     if !input.is_empty() {
