@@ -422,8 +422,15 @@ impl ArrivalStream {
     /// The next instant of a cron expression; none if it never comes again.
     fn next_firing(&self, cron: &croner::Cron, index: u64) -> Option<u64> {
         let start = self.parameters.start;
-        let from = at(start, self.last);
-        let firing = cron.find_next_occurrence(&from, index == 0).ok()?;
+        // Cron knows whole seconds; a start within one waits for the next.
+        let last = at(start, self.last);
+        let from = match last.timestamp_subsec_nanos() {
+            0 => last,
+            _ => DateTime::from_timestamp(last.timestamp() + 1, 0)?,
+        };
+        let firing = cron
+            .find_next_occurrence(&from, index == 0 || from > last)
+            .ok()?;
         u64::try_from((firing - start).num_nanoseconds()?).ok()
     }
 }

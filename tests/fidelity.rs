@@ -390,3 +390,63 @@ fn an_id_is_fresh_for_each_callback_and_the_same_in_each_repetition() {
         .collect();
     assert_eq!(ids.len(), 4);
 }
+
+#[test]
+fn settings_reach_the_bodies_that_they_are_about_and_no_others() {
+    let bodies = |settings: &str| -> Vec<Value> {
+        let scenario = format!("{settings}\ncompany_key: acme\nevents: [{{event_type: order}}]\n");
+        plan_json(&scenario, &[])
+            .into_iter()
+            .map(|mut line| line["body"].take())
+            .collect()
+    };
+    for body in bodies("top_event_type: event") {
+        assert_eq!(body["event_type"], "order", "{body}");
+    }
+    for body in bodies("top_event_type: absent") {
+        assert_eq!(body.get("event_type"), None, "{body}");
+    }
+    let both = bodies("dlr_links: both");
+    let queued = &both[1]["event_processed"]["action"]["sms"];
+    assert_eq!(keys(&queued["source"]), ["resource_url"]);
+    let sent = &both[2]["event_processed"]["action"]["sms"];
+    let key = sent["person"]["person_key"].as_str().unwrap();
+    assert_eq!(
+        sent["person"]["url"],
+        format!("/companies/acme/mobiledb/persons/{key}")
+    );
+    assert_eq!(sent["source"]["url"], queued["source"]["resource_url"]);
+    let mended = receipt("statuses: {carrier.rejected: success}", "rejected");
+    let action = &mended["event_processed"]["action"];
+    assert_eq!(
+        (&action["status"], action.get("failure")),
+        (&"success".into(), None)
+    );
+}
+
+#[test]
+fn cron_fires_on_whole_seconds_whatever_the_start() {
+    let scenario = "
+journeys: {a: {routing: {no_route_rules: {after: 0s}}}}
+events: [{event_type: a, count: 3, arrivals: {cron: \"*/20 * * * * *\"}, journey: a}]";
+    for (start, expected) in [
+        (
+            "2026-01-01T00:00:00Z",
+            ["00:00:00.000", "00:00:20.000", "00:00:40.000"],
+        ),
+        (
+            "2026-01-01T00:00:00.500Z",
+            ["00:00:20.000", "00:00:40.000", "00:01:00.000"],
+        ),
+        (
+            "2026-01-01T00:00:19.999999999Z",
+            ["00:00:20.000", "00:00:40.000", "00:01:00.000"],
+        ),
+    ] {
+        let times: Vec<_> = plan_json(scenario, &["--start", start])
+            .iter()
+            .map(|line| line["at"].as_str().unwrap()[11..23].to_owned())
+            .collect();
+        assert_eq!(times, expected, "{start}");
+    }
+}

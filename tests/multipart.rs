@@ -325,3 +325,61 @@ fn what_the_platform_could_not_produce_is_refused_unless_it_is_allowed() {
         Some("handset.delivered")
     );
 }
+
+#[test]
+fn a_part_has_its_own_delay_and_error_code() {
+    let scenario = format!(
+        "
+journeys:
+  a:
+    message: {{text: {}}}
+    routing: {{accepted: {{after: 0s}}}}
+    processing: {{queued: {{after: 0s}}}}
+    carrier:
+      default: {{rejected: {{error_code: 7, after: 1s}}}}
+      parts: {{2: {{expired: {{error_code: 13, after: 5s}}}}, 3: unroutable}}
+      after: 2s
+events: [{{event_type: a, journey: a}}]",
+        text_of(3)
+    );
+    let receipts: Vec<_> = plan_json(&scenario, &[])
+        .iter()
+        .filter(|line| line["stage"] == "carrier")
+        .map(|line| {
+            let code =
+                &line["body"]["event_processed"]["action"]["failure"]["errors"][0]["error_code"];
+            (
+                line["part"].as_u64().unwrap(),
+                line["after_ms"].as_u64().unwrap(),
+                code.as_u64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(receipts, [(1, 1000, 7), (3, 2000, 23), (2, 5000, 13)]);
+}
+
+#[test]
+fn what_stays_unfinished_calls_back_once_for_the_last_part_and_ties_keep_their_order() {
+    let scenario = format!(
+        "
+journeys:
+  a:
+    message: {{text: {}}}
+    carrier: {{after: 0s}}
+    handset: {{before: [enroute, pending, submitted], default: queued_on_carrier, after: 0s}}
+events: [{{event_type: a, journey: a}}]",
+        text_of(3)
+    );
+    let seen: Vec<_> = plan_json(&scenario, &[])
+        .iter()
+        .filter(|line| line["stage"] == "handset")
+        .map(|line| {
+            (
+                line["part"].as_u64().unwrap(),
+                line["outcome"].as_str().unwrap().to_owned(),
+            )
+        })
+        .collect();
+    let expected = ["enroute", "pending", "submitted", "queued_on_carrier"];
+    assert_eq!(seen, expected.map(|short| (3, format!("handset.{short}"))));
+}

@@ -142,6 +142,7 @@ fn fire(scenario: &str, url: &str) -> (Option<i32>, Value) {
     let mut arguments = vec![
         "run", scenario, "--to", url, "--speed", "max", "--format", "json",
     ];
+    arguments.extend(["--connections", "4", "--timeout", "60s"]);
     arguments.extend(FIXED);
     let ran = run(&arguments);
     (ran.code, ran.json())
