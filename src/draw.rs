@@ -35,6 +35,8 @@ pub enum Purpose {
     EventTemplates,
     /// The filters in the message's text.
     Text,
+    /// Whether faults strike the callback at this place of the journey, and how.
+    Faults(u16),
 }
 
 impl Purpose {
@@ -49,6 +51,7 @@ impl Purpose {
             Purpose::EventTemplates => (6, 0),
             Purpose::Text => (7, 0),
             Purpose::EventNames => (8, 0),
+            Purpose::Faults(index) => (9, index),
         };
         kind << 16 | u64::from(index)
     }

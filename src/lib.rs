@@ -59,6 +59,9 @@
 pub mod cli;
 pub mod delivery;
 pub mod draw;
+pub mod expect;
+pub mod fault;
+pub mod journal;
 pub mod journey;
 pub mod plan;
 pub mod receiver;

@@ -5,20 +5,22 @@
 //! with the run.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use rand::Rng;
 use uuid::Uuid;
 
-use crate::draw::{self, Purpose};
+use crate::draw::{self, Generator, Purpose};
+use crate::fault::{Fault, FaultKind, FaultSpec};
 use crate::journey::{Step, Text};
 use crate::scenario::Scenario;
 use crate::scenario::event::{MadeEvent, Occasion};
 use crate::scenario::model::Arrivals;
-use crate::scenario::units::MILLISECOND;
 #[cfg(test)]
 use crate::scenario::units::SECOND;
+use crate::scenario::units::{Delay, Duration, MILLISECOND};
 use crate::sms;
 use crate::vibes::callback::{Body, escape_json};
 use crate::vibes::outcome::Outcome;
@@ -46,6 +48,14 @@ pub struct Shard {
 impl Shard {
     /// The only share.
     pub const WHOLE: Shard = Shard { index: 0, of: 1 };
+
+    /// One of several equal shares of this share.
+    pub fn share(self, index: u64, of: u64) -> Shard {
+        Shard {
+            index: self.index + self.of * index,
+            of: self.of.saturating_mul(of),
+        }
+    }
 
     fn holds(self, journey: u64) -> bool {
         journey % self.of == self.index
@@ -79,6 +89,8 @@ impl std::str::FromStr for Shard {
 pub struct Callback {
     /// When it is due, in nanoseconds from the run's start.
     pub due: u64,
+    /// How much of that a fault added; it happened so much earlier.
+    held: u64,
     /// The journey's number in the run.
     pub journey: u64,
     /// When the event came, in nanoseconds from the run's start.
@@ -92,10 +104,25 @@ pub struct Callback {
     way: u16,
     /// The place in the journey, the same whatever the delays.
     step: u16,
+    /// The fault that strikes it, by its place in the scenario, from 1; 0 for none.
+    fault: u8,
+    /// How far the faults have been looked at.
+    edition: Edition,
     /// The part it is about, from 1; 0 if it is about the whole message.
     pub part: u8,
     /// How many parts the message has; 0 if it is about the whole message.
     pub parts: u8,
+}
+
+/// Whether a callback is the one that the platform means, or comes once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Edition {
+    /// Faults have not been looked at.
+    Fresh,
+    /// It is what the platform means.
+    Original,
+    /// It is a duplicate of one.
+    Duplicate,
 }
 
 impl Callback {
@@ -103,6 +130,7 @@ impl Callback {
     pub(crate) fn single(number: u64, outcome: &'static Outcome) -> Callback {
         Callback {
             due: 0,
+            held: 0,
             journey: number,
             arrived: 0,
             outcome,
@@ -110,13 +138,26 @@ impl Callback {
             event: 0,
             way: 0,
             step: 0,
+            fault: 0,
+            edition: Edition::Original,
             part: 0,
             parts: 0,
         }
     }
 
-    fn order(&self) -> (u64, u64, u16) {
-        (self.due, self.journey, self.step)
+    fn order(&self) -> (u64, u64, u16, Edition) {
+        (self.due, self.journey, self.step, self.edition)
+    }
+
+    /// The place in the journey; with the journey's number and [`is_copy`](Self::is_copy) it names the
+    /// callback.
+    pub fn step(&self) -> u16 {
+        self.step
+    }
+
+    /// Whether it is a duplicate of another callback.
+    pub fn is_copy(&self) -> bool {
+        self.edition == Edition::Duplicate
     }
 }
 
@@ -170,6 +211,62 @@ pub struct Plan {
     steps: Vec<Step>,
     text: String,
     started: u64,
+    /// Used again and again.
+    fresh: Vec<Callback>,
+    firsts: Firsts,
+}
+
+/// Which callbacks are the first that a fault with `first` strikes.
+enum Firsts {
+    /// So many are left of each fault: a whole run counts them as they come.
+    Left(Vec<u64>),
+    /// These are they, by fault, journey and step: a share of a run cannot count the others' callbacks.
+    Known(HashSet<(usize, u64, u16)>),
+}
+
+impl Firsts {
+    fn of(scenario: &Arc<Scenario>, parameters: Parameters) -> Firsts {
+        let left = |fault: &FaultSpec| fault.first.unwrap_or(u64::MAX);
+        let left: Vec<u64> = scenario.faults.iter().map(left).collect();
+        let asked: u64 = scenario.faults.iter().filter_map(|fault| fault.first).sum();
+        if parameters.shard.of == 1 || asked == 0 {
+            return Firsts::Left(left);
+        }
+        let mut whole = Plan::new(
+            Arc::clone(scenario),
+            Parameters {
+                shard: Shard::WHOLE,
+                ..parameters
+            },
+        );
+        let mut known = HashSet::new();
+        // A journey that cannot be computed ends this here, and the run once it comes to it.
+        while let Some(Ok(callback)) = whole.next() {
+            let Some(index) = usize::from(callback.fault).checked_sub(1) else {
+                continue;
+            };
+            if scenario.faults[index].first.is_some() {
+                known.insert((index, callback.journey, callback.step));
+                if known.len() as u64 == asked {
+                    break;
+                }
+            }
+        }
+        Firsts::Known(known)
+    }
+
+    fn strikes(&mut self, fault: usize, limited: bool, callback: &Callback) -> bool {
+        match self {
+            Firsts::Left(left) if left[fault] > 0 => {
+                left[fault] -= u64::from(limited);
+                true
+            }
+            Firsts::Left(_) => false,
+            Firsts::Known(known) => {
+                !limited || known.contains(&(fault, callback.journey, callback.step))
+            }
+        }
+    }
 }
 
 impl Plan {
@@ -193,6 +290,7 @@ impl Plan {
             streams.push(stream);
             first += event.count;
         }
+        let firsts = Firsts::of(&scenario, parameters);
         Plan {
             kept: KeptEvents::new(Arc::clone(&scenario), parameters),
             scenario,
@@ -203,7 +301,14 @@ impl Plan {
             steps: Vec::new(),
             text: String::new(),
             started: 0,
+            fresh: Vec::new(),
+            firsts,
         }
+    }
+
+    /// The next callback, once [`next_due`](Self::next_due) has told when it is due.
+    pub fn peek(&self) -> Option<Callback> {
+        self.pending.peek().map(|Reverse(callback)| *callback)
     }
 
     /// How many callbacks wait for their time.
@@ -227,6 +332,105 @@ impl Plan {
     ///
     /// A journey on the way there could not be computed.
     pub fn next_due(&mut self) -> Result<Option<u64>, PlanError> {
+        loop {
+            let next = self.next_meant()?.copied();
+            if self.scenario.faults.is_empty()
+                || next.is_none_or(|next| next.edition != Edition::Fresh)
+            {
+                return Ok(next.map(|next| next.due));
+            }
+            if let Some(Reverse(callback)) = self.pending.pop() {
+                self.befall(callback)?;
+            }
+        }
+    }
+
+    /// Looks at what the faults do to a callback whose turn it is, and puts it back.
+    fn befall(&mut self, mut callback: Callback) -> Result<(), PlanError> {
+        callback.edition = Edition::Original;
+        let scenario = Arc::clone(&self.scenario);
+        let purpose = Purpose::Faults(callback.step);
+        let mut rng = draw::generator(self.parameters.seed, callback.journey, purpose);
+        for (at, fault) in scenario.faults.iter().enumerate() {
+            // Each fault draws the same number of times, so that one does not change the next.
+            let (chance, share) = (draw::fraction(&mut rng), rng.clone());
+            draw::fraction(&mut rng);
+            draw::fraction(&mut rng);
+            if chance >= fault.rate || !self.concerns(fault, &callback)? {
+                continue;
+            }
+            let mut rng = share;
+            let held = match fault.kind {
+                FaultKind::Delay | FaultKind::Duplicate => draw::delay(&mut rng, fault.time),
+                FaultKind::Reorder => match self.overtaken(&callback, fault.time, &mut rng)? {
+                    Some(held) => held,
+                    None => continue,
+                },
+                _ => 0,
+            };
+            if !self.firsts.strikes(at, fault.first.is_some(), &callback) {
+                continue;
+            }
+            let mut struck = callback;
+            struck.fault = at as u8 + 1;
+            struck.held = held;
+            struck.due = callback.due.saturating_add(held);
+            if fault.kind == FaultKind::Duplicate {
+                struck.edition = Edition::Duplicate;
+                self.pending.push(Reverse(struck));
+                break;
+            }
+            callback = struck;
+            break;
+        }
+        self.pending.push(Reverse(callback));
+        Ok(())
+    }
+
+    fn concerns(&mut self, fault: &FaultSpec, callback: &Callback) -> Result<bool, PlanError> {
+        let scenario = Arc::clone(&self.scenario);
+        let journey = &scenario.journeys[usize::from(callback.way)].name;
+        let event_type = match fault.asks_for_event_type() {
+            true => self.event(callback)?.part().event_type,
+            false => "",
+        };
+        Ok(fault.concerns(callback.due, callback.outcome, journey, event_type))
+    }
+
+    /// How long a callback must be held so that its journey's next one comes before it; none if there is
+    /// no next one in time.
+    fn overtaken(
+        &mut self,
+        callback: &Callback,
+        within: Delay,
+        rng: &mut Generator,
+    ) -> Result<Option<u64>, PlanError> {
+        let Delay::Fixed(within) = within else {
+            return Ok(None);
+        };
+        let mut later: Vec<Callback> = Vec::new();
+        self.unfold(
+            callback.arrived,
+            callback.journey,
+            usize::from(callback.event),
+            &mut later,
+        )?;
+        let next = later
+            .iter()
+            .filter(|other| other.order() > callback.order())
+            .map(|other| other.due)
+            .min();
+        let latest = callback.due.saturating_add(within.0);
+        Ok(next.filter(|next| *next < latest).map(|next| {
+            // Behind it by a millisecond at least, where there is room for it.
+            let from = (next + MILLISECOND).min(latest);
+            let span = Delay::Uniform(Duration(from - callback.due), Duration(within.0));
+            draw::delay(rng, span)
+        }))
+    }
+
+    /// The next callback as the platform means it.
+    fn next_meant(&mut self) -> Result<Option<&Callback>, PlanError> {
         // A callback is next once no event that has not come yet could be ahead of it.
         while let Some(Reverse((time, number, entry))) = self.arrivals.peek().copied() {
             if self
@@ -241,13 +445,25 @@ impl Plan {
                 self.arrivals.push(Reverse((next, next_number, entry)));
             }
             if self.parameters.shard.holds(number) {
-                self.begin(time, number, entry)?;
+                self.started += 1;
+                let mut fresh = std::mem::take(&mut self.fresh);
+                let unfolded = self.unfold(time, number, entry, &mut fresh);
+                self.pending.extend(fresh.drain(..).map(Reverse));
+                self.fresh = fresh;
+                unfolded?;
             }
         }
-        Ok(self.pending.peek().map(|Reverse(callback)| callback.due))
+        Ok(self.pending.peek().map(|Reverse(callback)| callback))
     }
 
-    fn begin(&mut self, arrived: u64, number: u64, entry: usize) -> Result<(), PlanError> {
+    /// The callbacks of a journey, as the platform means them.
+    fn unfold(
+        &mut self,
+        arrived: u64,
+        number: u64,
+        entry: usize,
+        out: &mut Vec<Callback>,
+    ) -> Result<(), PlanError> {
         let Parameters { seed, start, .. } = self.parameters;
         let event = &self.scenario.events[entry];
         let way = event.journeys.choose(seed, number);
@@ -281,7 +497,6 @@ impl Plan {
         };
         let mut rng = draw::generator(seed, number, Purpose::Delays);
         journey.unfold(parts, settings, &mut rng, &mut self.steps);
-        self.started += 1;
         let event_type = match (event.event_type.literal(), &filter.event_type) {
             (Some(event_type), _) => event_type,
             // Nobody asks for it.
@@ -301,8 +516,9 @@ impl Plan {
             ) {
                 continue;
             }
-            self.pending.push(Reverse(Callback {
+            out.push(Callback {
                 due: arrived + step.after,
+                held: 0,
                 journey: number,
                 arrived,
                 outcome: step.outcome,
@@ -310,9 +526,11 @@ impl Plan {
                 event: entry as u16,
                 way: way as u16,
                 step: place as u16,
+                fault: 0,
+                edition: Edition::Fresh,
                 part: step.part,
                 parts: step.parts,
-            }));
+            });
         }
         Ok(())
     }
@@ -456,6 +674,20 @@ impl Plan {
         at(self.parameters.start, callback.due)
     }
 
+    /// The fault that strikes a callback.
+    pub fn fault(&self, callback: &Callback) -> Option<Fault> {
+        let index = usize::from(callback.fault).checked_sub(1)?;
+        let fault = self.scenario.faults.get(index)?;
+        let purpose = Purpose::Faults(callback.step);
+        let mut rng = draw::generator(self.parameters.seed, callback.journey, purpose);
+        let draw = rng.next_u64();
+        Some(Fault {
+            kind: fault.kind,
+            time: draw::delay(&mut rng, fault.time),
+            draw,
+        })
+    }
+
     /// The callback's own id: the same each time, different from every other's.
     pub fn event_id(&self, callback: &Callback) -> Uuid {
         let purpose = Purpose::Callback(callback.step);
@@ -490,7 +722,8 @@ impl Plan {
     /// What went wrong in a template.
     pub fn body(&mut self, callback: &Callback, out: &mut Vec<u8>) -> Result<(), PlanError> {
         let event_id = self.event_id(callback);
-        let event_date = self.due_at(callback);
+        // A callback that a fault holds back says when the thing happened, not when it is sent.
+        let event_date = at(self.parameters.start, callback.due - callback.held);
         let scenario = Arc::clone(&self.scenario);
         let journey = &scenario.journeys[usize::from(callback.way)];
         let made = self.event(callback)?;
@@ -533,12 +766,16 @@ impl Plan {
         out.extend_from_slice(head.as_bytes());
         escape_json(self.event(callback)?.part().event_type, out);
         let tail = format!(
-            "\",\"outcome\":\"{outcome}\",\"stage\":\"{}\",\"part\":{},\"parts\":{},\"body\":",
+            "\",\"outcome\":\"{outcome}\",\"stage\":\"{}\",\"part\":{},\"parts\":{},",
             outcome.stage,
             part(callback.part),
             part(callback.parts),
         );
         out.extend_from_slice(tail.as_bytes());
+        if let Some(fault) = self.fault(callback) {
+            out.extend_from_slice(format!("\"fault\":\"{}\",", fault.kind).as_bytes());
+        }
+        out.extend_from_slice(b"\"body\":");
         self.body(callback, out)?;
         out.push(b'}');
         Ok(())

@@ -1,6 +1,7 @@
 //! Carrying a scenario out: what the library's users and the command line both go through.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -8,7 +9,8 @@ use hyper::header::{HeaderName, HeaderValue};
 use rand::TryRng;
 
 use crate::delivery::target::Target;
-use crate::delivery::{Ending, Engine, Observer, Stepper, StopSignal};
+use crate::delivery::{Ending, Engine, Observer, SharedObserver, Stepper, StopSignal};
+use crate::journal::{self, Earlier, Identity, Journal, JournalError};
 use crate::plan::{Parameters, Plan, Shard, instant};
 use crate::report::{Heading, Report, Tally};
 use crate::scenario::Scenario;
@@ -37,7 +39,7 @@ pub struct Run {
     scenario: Arc<Scenario>,
     url: Option<String>,
     seed: Option<u64>,
-    start: DateTime<Utc>,
+    start: Option<DateTime<Utc>>,
     speed: Speed,
     connections: usize,
     shard: Shard,
@@ -47,6 +49,9 @@ pub struct Run {
     observers: Vec<Box<dyn Observer>>,
     stepper: Option<Stepper>,
     stop: StopSignal,
+    threads: u64,
+    journal: Option<PathBuf>,
+    resume: bool,
 }
 
 /// Why a run did not begin.
@@ -66,6 +71,9 @@ pub enum RunError {
         /// The system's words.
         error: std::io::Error,
     },
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The machine gave no thread or runtime.
     #[error("cannot start: {0}")]
     Machine(#[from] std::io::Error),
@@ -102,7 +110,7 @@ impl Run {
             scenario: Arc::new(scenario),
             url: None,
             seed: None,
-            start: Utc::now(),
+            start: None,
             speed: Speed::default(),
             connections: CONNECTIONS,
             shard: Shard::WHOLE,
@@ -112,6 +120,9 @@ impl Run {
             observers: Vec::new(),
             stepper: None,
             stop: StopSignal::default(),
+            threads: 1,
+            journal: None,
+            resume: false,
         }
     }
 
@@ -129,7 +140,7 @@ impl Run {
 
     /// The run's time zero in the bodies; now, if it is not said.
     pub fn start(mut self, start: DateTime<Utc>) -> Run {
-        self.start = start;
+        self.start = Some(start);
         self
     }
 
@@ -179,6 +190,7 @@ impl Run {
     pub fn step(mut self, stepper: Stepper) -> Run {
         self.stepper = Some(stepper);
         self.connections = 1;
+        self.threads = 1;
         self.speed = Speed::Max;
         self
     }
@@ -186,6 +198,25 @@ impl Run {
     /// What can end the run early.
     pub fn stopped_by(mut self, stop: StopSignal) -> Run {
         self.stop = stop;
+        self
+    }
+
+    /// Shares the journeys out between so many threads, each with a runtime and connections of its own.
+    pub fn threads(mut self, threads: usize) -> Run {
+        self.threads = threads.max(1) as u64;
+        self
+    }
+
+    /// Records each attempt in an SQLite file, which must not be there yet.
+    pub fn journal(mut self, file: impl Into<PathBuf>) -> Run {
+        self.journal = Some(file.into());
+        self
+    }
+
+    /// Goes on with the run of the journal, which is begun if it is not there yet. Seed and time zero are
+    /// the journal's, unless they are given; then they must be the same.
+    pub fn resume(mut self, resume: bool) -> Run {
+        self.resume = resume;
         self
     }
 
@@ -216,14 +247,30 @@ impl Run {
         if self.scenario.events.is_empty() {
             return Err(RunError::NoEvents(self.scenario.name.clone()));
         }
-        let seed = self.seed.or(self.scenario.seed).unwrap_or_else(fresh_seed);
+        let recorded = match &self.journal {
+            Some(file) if self.resume => journal::parameters(file)?,
+            _ => None,
+        };
+        let recorded_seed = recorded.map(|(seed, _)| seed);
+        let seed = self.seed.or(recorded_seed).or(self.scenario.seed);
         let parameters = Parameters {
-            seed,
-            start: self.start,
+            seed: seed.unwrap_or_else(fresh_seed),
+            start: self
+                .start
+                .or(recorded.map(|(_, start)| start))
+                .unwrap_or_else(Utc::now),
             shard: self.shard,
         };
-        let plan = Plan::new(Arc::clone(&self.scenario), parameters);
-        self.run_feed(Box::new(plan), seed)
+        let plan = |thread| -> Box<dyn Feed> {
+            let shard = self.shard.share(thread, self.threads);
+            let parameters = Parameters {
+                shard,
+                ..parameters
+            };
+            Box::new(Plan::new(Arc::clone(&self.scenario), parameters))
+        };
+        let plans = (0..self.threads).map(plan).collect();
+        self.carry_out(plans, parameters)
     }
 
     /// Sends what another feed than a plan has; the scenario says where to and how.
@@ -231,60 +278,174 @@ impl Run {
     /// # Errors
     ///
     /// As for [`run`](Self::run).
-    pub fn run_feed(mut self, feed: Box<dyn Feed>, seed: u64) -> Result<Report, RunError> {
-        let scenario = Arc::clone(&self.scenario);
-        let url = self
-            .url
-            .as_ref()
-            .or(scenario.destination.url.as_ref())
-            .ok_or_else(|| {
-                RunError::Destination("there is no destination\nname one with `to`".to_owned())
-            })?;
-        let timeout = scenario.settings.timeout.to_std();
-        let target = Target::new(
+    pub fn run_feed(self, feed: Box<dyn Feed>, seed: u64) -> Result<Report, RunError> {
+        let parameters = Parameters {
+            seed,
+            start: feed.start(),
+            shard: Shard::WHOLE,
+        };
+        self.carry_out(vec![feed], parameters)
+    }
+
+    fn carry_out(
+        self,
+        feeds: Vec<Box<dyn Feed>>,
+        parameters: Parameters,
+    ) -> Result<Report, RunError> {
+        let target = self.target()?;
+        if let Some(report) = self.reach(&target, parameters)? {
+            return Ok(report);
+        }
+        let (journal, earlier) = self.open_journal(parameters)?;
+        let observers: Vec<SharedObserver> = self
+            .observers
+            .into_iter()
+            .map(|observer| Arc::new(Mutex::new(observer)))
+            .collect();
+        let threads = feeds.len();
+        let mut stepper = self.stepper;
+        let mut jobs = Vec::new();
+        for (thread, feed) in feeds.into_iter().enumerate() {
+            let tally = Tally::new(self.scenario.expect.clone());
+            let mut timeline = Timeline::new(feed, &self.scenario.settings);
+            if let Some(earlier) = &earlier {
+                timeline.resume(earlier.history()?);
+                if thread == 0 {
+                    earlier.attempts(|entry| tally.recall(&entry))?;
+                }
+            }
+            let share =
+                |observer: &SharedObserver| -> Box<dyn Observer> { Box::new(Arc::clone(observer)) };
+            let mut observers: Vec<Box<dyn Observer>> = observers.iter().map(share).collect();
+            observers.push(Box::new(tally.clone()));
+            let engine = Engine {
+                timeline,
+                target: target.clone(),
+                speed: self.speed,
+                connections: self.connections.div_ceil(threads),
+                observers,
+                stepper: stepper.take(),
+                stop: self.stop.clone(),
+                journal: journal.clone(),
+                thread,
+            };
+            let heading = Heading {
+                scenario: self.scenario.name.clone(),
+                destination: target.url.clone(),
+                seed: parameters.seed,
+                start: instant(parameters.start),
+                speed: self.speed.to_string(),
+                shard: self.shard,
+            };
+            jobs.push(move || drive(engine).map(|ending| tally.report(heading, &ending, threads)));
+        }
+        drop(journal);
+        let mut report = side_by_side(jobs)?;
+        if threads > 1 && self.shard == Shard::WHOLE {
+            report.judge();
+        }
+        Ok(report)
+    }
+
+    fn target(&self) -> Result<Target, RunError> {
+        let url = self.url.as_ref().or(self.scenario.destination.url.as_ref());
+        let url = url.ok_or_else(|| {
+            RunError::Destination("there is no destination\nname one with `to`".to_owned())
+        })?;
+        Target::new(
             url,
-            &scenario.destination,
+            &self.scenario.destination,
             &self.headers,
-            timeout,
+            self.scenario.settings.timeout.to_std(),
             self.mark,
         )
-        .map_err(RunError::Destination)?;
-        let heading = Heading {
-            scenario: scenario.name.clone(),
-            destination: target.url.clone(),
-            seed,
-            start: instant(self.start),
-            speed: self.speed.to_string(),
-        };
-        let tally = Tally::default();
-        self.observers.push(Box::new(tally.clone()));
-        // One thread: a second one would only compete with the receiver for the machine.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let ending = runtime.block_on(async {
-            let reached = tokio::select! {
-                reached = target.wait(self.wait) => reached,
-                () = self.stop.stopped() => {
-                    return Ok::<_, RunError>(Ending { interrupted: true, ..Ending::default() });
-                }
-            };
-            reached.map_err(|error| RunError::NotThere {
+        .map_err(RunError::Destination)
+    }
+
+    /// Waits for the destination; if the run is stopped meanwhile, that is its report.
+    fn reach(&self, target: &Target, parameters: Parameters) -> Result<Option<Report>, RunError> {
+        let reached = runtime()?.block_on(async {
+            tokio::select! {
+                reached = target.wait(self.wait) => Some(reached),
+                () = self.stop.stopped() => None,
+            }
+        });
+        match reached {
+            Some(Ok(())) => Ok(None),
+            Some(Err(error)) => Err(RunError::NotThere {
                 address: target.address(),
                 error,
-            })?;
-            let engine = Engine {
-                timeline: Timeline::new(feed, &scenario.settings),
-                target,
-                speed: self.speed,
-                connections: self.connections,
-                observers: self.observers,
-                stepper: self.stepper,
-                stop: self.stop,
-            };
-            Ok(engine.run().await)
-        });
-        runtime.shutdown_background();
-        Ok(tally.report(heading, &ending?))
+            }),
+            None => {
+                let heading = Heading {
+                    scenario: self.scenario.name.clone(),
+                    destination: target.url.clone(),
+                    seed: parameters.seed,
+                    start: instant(parameters.start),
+                    speed: self.speed.to_string(),
+                    shard: self.shard,
+                };
+                let ending = Ending {
+                    interrupted: true,
+                    ..Ending::default()
+                };
+                let tally = Tally::new(self.scenario.expect.clone());
+                Ok(Some(tally.report(heading, &ending, 1)))
+            }
+        }
     }
+
+    fn open_journal(
+        &self,
+        parameters: Parameters,
+    ) -> Result<(Option<Journal>, Option<Earlier>), RunError> {
+        let Some(file) = &self.journal else {
+            return Ok((None, None));
+        };
+        let identity = Identity {
+            scenario: self.scenario.name.clone(),
+            text: self.scenario.text.clone(),
+            seed: parameters.seed,
+            start: parameters.start,
+            shard: self.shard,
+        };
+        if self.resume {
+            let (journal, earlier) = journal::resume(file, &identity)?;
+            return Ok((Some(journal), earlier));
+        }
+        Ok((Some(journal::create(file, &identity)?), None))
+    }
+}
+
+/// One thread only: a second one would compete with the receiver for the machine.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+/// Carries a plan out on this thread.
+fn drive(engine: Engine) -> std::io::Result<Ending> {
+    let runtime = runtime()?;
+    let ending = runtime.block_on(engine.run());
+    runtime.shutdown_background();
+    Ok(ending)
+}
+
+/// Does everything at once, the first on this thread, and adds the reports up.
+fn side_by_side<F>(jobs: Vec<F>) -> Result<Report, RunError>
+where
+    F: FnOnce() -> std::io::Result<Report> + Send,
+{
+    let gone = || std::io::Error::other("a thread of the run ended without a report");
+    let mut jobs = jobs.into_iter();
+    let first = jobs.next().ok_or_else(gone)?;
+    std::thread::scope(|scope| {
+        let others: Vec<_> = jobs.map(|job| scope.spawn(job)).collect();
+        let mut report = first()?;
+        for other in others {
+            report.add(&other.join().map_err(|_| gone())??);
+        }
+        Ok(report)
+    })
 }

@@ -132,6 +132,10 @@ impl Feed for Singles {
         Ok(self.list.get(self.taken).map(|single| single.callback.due))
     }
 
+    fn peek(&self) -> Option<Callback> {
+        self.list.get(self.taken).map(|single| single.callback)
+    }
+
     fn take(&mut self) -> Option<Callback> {
         let single = self.list.get(self.taken)?;
         self.taken += 1;

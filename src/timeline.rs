@@ -8,6 +8,7 @@ use std::collections::BinaryHeap;
 
 use chrono::{DateTime, Utc};
 
+use crate::fault::Fault;
 use crate::plan::{Callback, Plan, PlanError};
 use crate::scenario::Settings;
 use crate::scenario::model::Downed;
@@ -21,6 +22,8 @@ pub trait Feed: Send {
     ///
     /// It could not be computed.
     fn next_due(&mut self) -> Result<Option<u64>, PlanError>;
+    /// The next one, once [`next_due`](Self::next_due) has told when it is due.
+    fn peek(&self) -> Option<Callback>;
     /// Takes the next one.
     fn take(&mut self) -> Option<Callback>;
     /// Appends the body of one that was taken.
@@ -35,6 +38,10 @@ pub trait Feed: Send {
     ///
     /// They could not be computed.
     fn event(&mut self, callback: &Callback) -> Result<(String, String), PlanError>;
+    /// The fault that strikes the first attempt at a callback, or the callback.
+    fn fault(&self, _callback: &Callback) -> Option<Fault> {
+        None
+    }
     /// How many wait for their time, as far as they are known yet.
     fn pending(&self) -> usize;
     /// How many journeys have begun.
@@ -48,6 +55,10 @@ impl Feed for Plan {
         Plan::next_due(self)
     }
 
+    fn peek(&self) -> Option<Callback> {
+        Plan::peek(self)
+    }
+
     fn take(&mut self) -> Option<Callback> {
         self.next()?.ok()
     }
@@ -59,6 +70,10 @@ impl Feed for Plan {
     fn event(&mut self, callback: &Callback) -> Result<(String, String), PlanError> {
         let part = Plan::event(self, callback)?.part();
         Ok((part.event_id.to_owned(), part.event_type.to_owned()))
+    }
+
+    fn fault(&self, callback: &Callback) -> Option<Fault> {
+        Plan::fault(self, callback)
     }
 
     fn pending(&self) -> usize {
@@ -142,6 +157,34 @@ pub enum Verdict {
     Transient,
 }
 
+/// What an earlier part of the run, that was broken off, did about a callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Past {
+    /// Nothing that is known.
+    Untouched,
+    /// It was accepted or given up.
+    Done,
+    /// It waits for a retry.
+    Waiting {
+        /// When that is due, in nanoseconds of the run's clock.
+        due: u64,
+        /// Which attempt it will be.
+        attempt: u32,
+    },
+}
+
+/// Knows what an earlier part of the run did.
+pub trait History: Send {
+    /// How far the run's clock had come, in nanoseconds.
+    fn reached(&self) -> u64;
+    /// What was done about a callback.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be told.
+    fn of(&mut self, callback: &Callback) -> Result<Past, String>;
+}
+
 /// What becomes of the delivery after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -189,6 +232,7 @@ pub struct Timeline {
     down_until: u64,
     times_down: u64,
     stopped: bool,
+    history: Option<Box<dyn History>>,
 }
 
 impl Timeline {
@@ -206,7 +250,19 @@ impl Timeline {
             down_until: 0,
             times_down: 0,
             stopped: false,
+            history: None,
         }
+    }
+
+    /// Goes on where an earlier part of the run was broken off.
+    pub fn resume(&mut self, history: Box<dyn History>) {
+        self.reached = history.reached();
+        self.history = Some(history);
+    }
+
+    /// How far the run's clock had come when it was broken off, in nanoseconds.
+    pub fn reached(&self) -> u64 {
+        self.reached
     }
 
     /// The feed, for bodies and names.
@@ -248,7 +304,7 @@ impl Timeline {
         if self.stopped {
             return Ok(Due::Nothing);
         }
-        let fresh = self.feed.next_due().inspect_err(|_| self.stopped = true)?;
+        let fresh = self.next_fresh().inspect_err(|_| self.stopped = true)?;
         let retry = self.retries.peek().map(|Reverse(retry)| retry.due);
         let Some(due) = fresh.into_iter().chain(retry).min() else {
             return Ok(if self.under_way.is_empty() {
@@ -296,6 +352,33 @@ impl Timeline {
         }))
     }
 
+    /// When the next callback is due that no earlier part of the run has seen.
+    fn next_fresh(&mut self) -> Result<Option<u64>, PlanError> {
+        loop {
+            let due = self.feed.next_due()?;
+            let (Some(_), Some(history)) = (due, &mut self.history) else {
+                return Ok(due);
+            };
+            let Some(callback) = self.feed.peek() else {
+                return Ok(due);
+            };
+            let past = history.of(&callback).map_err(|message| PlanError {
+                journey: callback.journey,
+                message,
+            })?;
+            match past {
+                Past::Untouched => return Ok(due),
+                Past::Done => {}
+                Past::Waiting { due, attempt } => self.retries.push(Reverse(Retry {
+                    due,
+                    callback,
+                    attempt,
+                })),
+            }
+            self.feed.take();
+        }
+    }
+
     fn horizon(&self) -> u64 {
         match self.policy.retries {
             0 => self.downed.pause.0,
@@ -303,19 +386,22 @@ impl Timeline {
         }
     }
 
-    /// Takes back a job that was handed out. `now` is the run's clock, if there is one.
-    pub fn finish(&mut self, job: &Job, verdict: Verdict, now: Option<u64>) -> Next {
+    /// Takes back a job that was handed out. `now` is the run's clock, if there is one. What came of a
+    /// `spoilt` attempt says nothing about the destination.
+    pub fn finish(&mut self, job: &Job, verdict: Verdict, now: Option<u64>, spoilt: bool) -> Next {
         self.under_way.retain(|(ticket, _)| *ticket != job.ticket);
         let now = now.unwrap_or(job.started);
         if verdict != Verdict::Transient {
-            self.failures_in_row = 0;
+            if !spoilt {
+                self.failures_in_row = 0;
+            }
             return match verdict {
                 Verdict::Accepted => Next::Done,
                 _ => Next::GaveUp,
             };
         }
         // Attempts that were under way when the destination went down say nothing new.
-        if job.started >= self.down_until {
+        if job.started >= self.down_until && !spoilt {
             self.failures_in_row += 1;
         }
         if self.failures_in_row >= self.downed.after {

@@ -3,6 +3,7 @@
 mod catalog;
 mod check;
 mod listen;
+mod merge;
 mod options;
 mod output;
 mod plan;
@@ -28,7 +29,8 @@ use output::Failed;
     args_override_self = true,
     allow_negative_numbers = true,
     max_term_width = 100,
-    after_help = "Exit status: 0 all accepted; 1 a delivery failed; 2 bad usage or an invalid scenario, \
+    after_help = "Exit status: 0 all accepted and as expected; 1 a delivery failed or an \
+                  expectation was not met; 2 bad usage or an invalid scenario, \
                   nothing was sent; 130 interrupted.\n\n\
                   Example: vibes-mock run happy-path --to http://127.0.0.1:8080/vibes/callbacks"
 )]
@@ -53,6 +55,8 @@ enum Command {
     Segments(segments::Args),
     /// A receiver to look at callbacks with
     Listen(listen::Args),
+    /// Add up the reports of a run's shares
+    Merge(merge::Args),
     /// Print a JSON Schema
     Schema(schema::Args),
     /// Print a completion script for a shell
@@ -84,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Catalog(args) => catalog::run(&args),
         Command::Segments(args) => segments::run(&args),
         Command::Listen(args) => listen::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man => shell::man(),

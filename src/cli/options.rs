@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -76,10 +77,9 @@ pub struct SendOptions {
     /// Say more: a line for each attempt; the built-in receiver shows whole bodies
     #[arg(short, long)]
     pub verbose: bool,
-    #[arg(long, hide = true)]
-    journal: Option<String>,
-    #[arg(long, hide = true)]
-    resume: bool,
+    /// Record each attempt in this SQLite file, which must not be there yet
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<PathBuf>,
     #[arg(long, hide = true)]
     report: Vec<String>,
 }
@@ -125,11 +125,7 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 impl SendOptions {
     /// Refuses what is promised and not there yet.
     pub fn check(&self) -> Result<(), Failed> {
-        let not_yet = [
-            ("`--journal`", self.journal.is_some()),
-            ("`--resume`", self.resume),
-            ("`--report`", !self.report.is_empty()),
-        ];
+        let not_yet = [("`--report`", !self.report.is_empty())];
         match not_yet.into_iter().find(|(_, asked)| *asked) {
             Some((name, _)) => Err(Failed::not_yet(name)),
             None => Ok(()),
@@ -175,6 +171,9 @@ impl SendOptions {
         }
         if let Some(start) = self.time.start {
             run = run.start(start);
+        }
+        if let Some(journal) = &self.journal {
+            run = run.journal(journal);
         }
         if self.format() == Format::Jsonl {
             run = run.observe(Lines(io::stdout()));
@@ -239,7 +238,11 @@ impl SendOptions {
     ) -> Result<u8, Failed> {
         let report = carry_out(run)?;
         match self.format() {
-            Format::Json => print_json(&report)?,
+            // The distributions are long, and for report files.
+            Format::Json => print_json(&Report {
+                distributions: None,
+                ..report.clone()
+            })?,
             Format::Human => print(&human::summary(&report))?,
             Format::Jsonl if !self.quiet => note(human::summary(&report).trim_end()),
             Format::Jsonl => {}
@@ -249,7 +252,7 @@ impl SendOptions {
         }
         Ok(match () {
             () if report.interrupted => INTERRUPTED,
-            () if report.all_accepted() => OK,
+            () if report.all_accepted() && report.expectations_met() => OK,
             () => FAILED,
         })
     }

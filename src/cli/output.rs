@@ -138,6 +138,7 @@ impl From<RunError> for Failed {
                  `--to URL` names another one; without any, a built-in receiver shows what comes\n\
                  `vibes-mock listen` is a receiver for a second terminal"
             )),
+            RunError::Journal(_) => Failed::usage(error.to_string()),
             RunError::Machine(_) => Failed::delivery(error.to_string()),
         }
     }

@@ -22,6 +22,19 @@ pub struct Args {
     /// Only journeys whose number is I modulo N
     #[arg(long, value_name = "I/N", default_value = "0/1")]
     shard: Shard,
+    /// Share the journeys out between threads, each with a runtime and connections of its own
+    #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
+    threads: usize,
+    /// Go on with an interrupted run from its journal; begins it if there is none yet
+    #[arg(long, requires = "journal")]
+    resume: bool,
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=256) => Ok(number),
+        _ => Err("write a number from 1 to 256".to_owned()),
+    }
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Failed> {
@@ -32,6 +45,11 @@ pub fn run(args: Args) -> Result<ExitCode, Failed> {
         .iter()
         .map(|name| Scenario::load(name))
         .collect::<Result<_, _>>()?;
+    if args.send.journal.is_some() && scenarios.len() > 1 {
+        return Err(Failed::usage(
+            "a journal is of one run, and these are several scenarios\nrun them one by one, each with a journal of its own",
+        ));
+    }
     let stop = stop_on_signals()?;
     let mut codes = Vec::new();
     for scenario in scenarios {
@@ -39,7 +57,11 @@ pub fn run(args: Args) -> Result<ExitCode, Failed> {
             let colour = colour_err();
             note(scenario.warnings.render(colour).trim_end());
         }
-        let run = args.send.outfit(scenario, args.shard, &stop)?;
+        let run = args
+            .send
+            .outfit(scenario, args.shard, &stop)?
+            .threads(args.threads)
+            .resume(args.resume);
         let code = args.send.finish(run, Run::run_here)?;
         codes.push(code);
         if code == INTERRUPTED {

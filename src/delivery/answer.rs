@@ -7,16 +7,18 @@ use serde::Serialize;
 use crate::timeline::Verdict;
 
 /// An HTTP answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
+    /// What its body begins with.
+    pub text: Option<Box<str>>,
 }
 
 impl Answer {
     /// 2xx is accepted, 4xx refused for good, anything else may pass: 3xx is not followed, 5xx retried.
     /// Known from Vibes' "Callbacks" page.
-    pub fn verdict(self) -> Verdict {
+    pub fn verdict(&self) -> Verdict {
         match self.status {
             200..=299 => Verdict::Accepted,
             400..=499 => Verdict::Refused,
@@ -39,10 +41,14 @@ pub enum FailureKind {
     Timeout,
     /// The connection ended before an answer came; the request may have been processed.
     ClosedBeforeAnswer,
+    /// The mock closed the connection within the request: a fault, and no doing of the receiver's.
+    ClosedOnPurpose,
     /// The connection ended within the answer.
     ClosedWithinAnswer,
     /// The answer was not HTTP.
     NotHttp,
+    /// The answer's head was longer than a head may be: 100 headers, some 400 KB.
+    HeadTooLarge,
     /// The machine has no file descriptor or port left.
     OutOfResources,
 }
@@ -56,8 +62,10 @@ impl FailureKind {
             FailureKind::ConnectionFailed => "connection_failed",
             FailureKind::Timeout => "timeout",
             FailureKind::ClosedBeforeAnswer => "closed_before_answer",
+            FailureKind::ClosedOnPurpose => "closed_on_purpose",
             FailureKind::ClosedWithinAnswer => "closed_within_answer",
             FailureKind::NotHttp => "not_http",
+            FailureKind::HeadTooLarge => "head_too_large",
             FailureKind::OutOfResources => "out_of_resources",
         }
     }
@@ -108,7 +116,9 @@ impl Failure {
 
     /// Of sending a request and waiting for the answer's head.
     pub(crate) fn asking(error: &hyper::Error) -> Failure {
-        let kind = if error.is_parse() || error.is_parse_too_large() {
+        let kind = if error.is_parse_too_large() {
+            FailureKind::HeadTooLarge
+        } else if error.is_parse() {
             FailureKind::NotHttp
         } else {
             FailureKind::ClosedBeforeAnswer

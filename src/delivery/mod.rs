@@ -6,6 +6,7 @@
 //! the one that slept last, so that few connections stay warm instead of many turning cold.
 
 pub mod answer;
+mod body;
 mod connection;
 pub mod target;
 
@@ -13,19 +14,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
+use crate::fault::{Fault, FaultKind};
+use crate::journal::{Journal, LOST, Row};
 use crate::plan::PlanError;
 use crate::timeline::{Due, Feed, Job, Next, Speed, Timeline, Verdict};
 use answer::{Answer, Failure};
 use connection::Connection;
 use target::Target;
 
+/// So many attempts that a fault slows or breaks have connections of their own at once, beside the others.
+const OWN_CONNECTIONS: u32 = 256;
+
 /// What happened with one attempt; every report is made of these.
 #[derive(Debug)]
 pub struct Attempt<'a> {
     /// What was sent, and which attempt it was.
     pub job: &'a Job,
+    /// The fault that struck it.
+    pub fault: Option<FaultKind>,
     /// What came back, or why nothing did.
     pub answer: &'a Result<Answer, Failure>,
     /// What becomes of the delivery.
@@ -39,6 +47,8 @@ pub struct Attempt<'a> {
 /// How a run stands.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
+    /// Which of the run's threads says so, from 0.
+    pub thread: usize,
     /// Callbacks and retries that wait, as far as they are known yet.
     pub pending: usize,
     /// Attempts under way.
@@ -60,6 +70,31 @@ pub trait Observer: Send {
 
     /// Some time has passed.
     fn progress(&mut self, _progress: &Progress) {}
+
+    /// A fault has swallowed a callback: it is not sent.
+    fn dropped(&mut self, _job: &Job) {}
+}
+
+/// An observer that the threads of a run share.
+pub type SharedObserver = Arc<Mutex<Box<dyn Observer>>>;
+
+impl Observer for SharedObserver {
+    fn attempt(&mut self, attempt: &Attempt<'_>, feed: &mut dyn Feed) -> std::io::Result<()> {
+        locked(self).attempt(attempt, feed)
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        locked(self).progress(progress);
+    }
+
+    fn dropped(&mut self, job: &Job) {
+        locked(self).dropped(job);
+    }
+}
+
+/// A panic elsewhere leaves the value whole enough to report.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Asks somebody before each callback; see `--step`.
@@ -88,18 +123,25 @@ pub struct Ending {
 }
 
 /// Tells a run to stop.
-#[derive(Clone, Debug, Default)]
-pub struct StopSignal(Arc<Notify>);
+#[derive(Clone, Debug)]
+pub struct StopSignal(Arc<watch::Sender<bool>>);
+
+impl Default for StopSignal {
+    fn default() -> Self {
+        StopSignal(Arc::new(watch::Sender::new(false)))
+    }
+}
 
 impl StopSignal {
     /// Begins no further attempt; those under way may end.
     pub fn stop(&self) {
-        self.0.notify_one();
+        self.0.send_replace(true);
     }
 
     /// Comes back once somebody says stop.
     pub async fn stopped(&self) {
-        self.0.notified().await;
+        // The sender lives as long as this does.
+        let _ = self.0.subscribe().wait_for(|stopped| *stopped).await;
     }
 }
 
@@ -119,14 +161,22 @@ pub struct Engine {
     pub stepper: Option<Stepper>,
     /// What ends it early.
     pub stop: StopSignal,
+    /// Where each attempt is recorded before the next one begins.
+    pub journal: Option<Journal>,
+    /// Which of the run's threads it is, from 0.
+    pub thread: usize,
 }
 
-struct Shared {
+struct Common {
     state: Mutex<State>,
     /// Wakes the leader: something may be due earlier than it thought.
     changed: Notify,
     target: Target,
     clock: Clock,
+    journal: Option<Journal>,
+    thread: usize,
+    /// For attempts on connections of their own.
+    own: Arc<Semaphore>,
 }
 
 struct State {
@@ -143,13 +193,17 @@ struct State {
 #[derive(Clone, Copy)]
 struct Clock {
     began: Instant,
+    /// Where it stood then, in nanoseconds.
+    from: u64,
     speed: Speed,
 }
 
 impl Clock {
     fn now(&self) -> Option<u64> {
         match self.speed {
-            Speed::Times(times) => Some((self.began.elapsed().as_nanos() as f64 * times) as u64),
+            Speed::Times(times) => {
+                Some(self.from + (self.began.elapsed().as_nanos() as f64 * times) as u64)
+            }
             Speed::Max => None,
         }
     }
@@ -165,7 +219,7 @@ impl Clock {
 
 /// What a worker does next.
 enum Turn {
-    Deliver(Job, Bytes),
+    Deliver(Job, Bytes, Option<Fault>),
     /// As leader: until then, or until something changes.
     Wait(Option<Duration>),
     Sleep,
@@ -177,9 +231,10 @@ impl Engine {
     pub async fn run(self) -> Ending {
         let clock = Clock {
             began: Instant::now(),
+            from: self.timeline.reached(),
             speed: self.speed,
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Common {
             state: Mutex::new(State {
                 timeline: self.timeline,
                 observers: self.observers,
@@ -191,7 +246,12 @@ impl Engine {
             changed: Notify::new(),
             target: self.target,
             clock,
+            journal: self.journal,
+            thread: self.thread,
+            own: Arc::new(Semaphore::new(OWN_CONNECTIONS as usize)),
         });
+        let before_us = shared.journal.as_ref().map_or(0, Journal::before_us);
+        let before = Duration::from_micros(before_us);
         let mut stepper = self.stepper;
         let workers: Vec<_> = (0..self.connections.max(1))
             .map(|_| tokio::spawn(worker(Arc::clone(&shared), stepper.take())))
@@ -212,6 +272,8 @@ impl Engine {
                     shared.lock().broken = Some(format!("a connection's task failed: {error}"));
                 }
             }
+            // Those on connections of their own may still be at it.
+            let _ = shared.own.acquire_many(OWN_CONNECTIONS).await;
         };
         tokio::pin!(finished);
         tokio::select! {
@@ -230,15 +292,14 @@ impl Engine {
             unfinished: awaiting as u64,
             times_down: state.timeline.times_down(),
             journeys: state.timeline.feed().journeys(),
-            elapsed: clock.began.elapsed(),
+            elapsed: before + clock.began.elapsed(),
         }
     }
 }
 
-impl Shared {
-    /// A panic elsewhere leaves the state whole enough to report.
+impl Common {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     fn interrupt(&self) {
@@ -257,6 +318,7 @@ impl Shared {
             _ => None,
         };
         let progress = Progress {
+            thread: self.thread,
             pending: state.timeline.pending(),
             under_way: state.timeline.under_way(),
             journeys: state.timeline.feed().journeys(),
@@ -270,13 +332,7 @@ impl Shared {
     fn turn(&self, leading: &mut bool, me: &Arc<Notify>) -> Turn {
         let mut state = self.lock();
         let now = self.clock.now();
-        let due = match state.timeline.next(now) {
-            Ok(due) => due,
-            Err(error) => {
-                state.fail(&error);
-                Due::Nothing
-            }
-        };
+        let (due, fault) = state.next(now);
         if *leading {
             state.has_leader = false;
             *leading = false;
@@ -286,8 +342,11 @@ impl Shared {
                 let mut body = Vec::with_capacity(1024);
                 if let Err(error) = state.timeline.feed().body(&job.callback, &mut body) {
                     state.fail(&error);
-                    state.timeline.finish(&job, Verdict::Refused, now);
+                    state.timeline.finish(&job, Verdict::Refused, now, true);
                     return Turn::End;
+                }
+                if let Some(fault) = fault {
+                    fault.kind.spoil(&mut body, fault.draw);
                 }
                 // Somebody must watch the clock while this one is away.
                 if !state.has_leader
@@ -295,7 +354,7 @@ impl Shared {
                 {
                     next.notify_one();
                 }
-                Turn::Deliver(job, body.into())
+                Turn::Deliver(job, body.into(), fault)
             }
             Due::Nothing => {
                 state.wake_all();
@@ -320,46 +379,125 @@ impl Shared {
         }
     }
 
-    fn finish(&self, job: &Job, answer: &Result<Answer, Failure>, took: Duration) {
-        let verdict = match answer {
+    /// Makes an attempt, and sees to what follows from it.
+    async fn attempt(
+        &self,
+        connection: &mut Connection,
+        job: &Job,
+        body: Bytes,
+        fault: Option<Fault>,
+    ) {
+        let kept = self.journal.as_ref().map(|_| body.clone());
+        let began = Instant::now();
+        let answer = connection.send(&self.target, job, body, fault).await;
+        let written = self.finish(job, fault, answer, began.elapsed(), kept);
+        if let Some(written) = written
+            && written.await.is_err()
+        {
+            let mut state = self.lock();
+            state.broken.get_or_insert(LOST.to_owned());
+            state.halt();
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    fn finish(
+        &self,
+        job: &Job,
+        fault: Option<Fault>,
+        answer: Result<Answer, Failure>,
+        took: Duration,
+        body: Option<Bytes>,
+    ) -> Option<oneshot::Receiver<()>> {
+        let fault = fault.map(|fault| fault.kind);
+        let verdict = match &answer {
             Ok(answer) => answer.verdict(),
             Err(_) => Verdict::Transient,
         };
+        let spoilt = fault.is_some_and(FaultKind::spoils);
         let mut state = self.lock();
-        let next = state.timeline.finish(job, verdict, self.clock.now());
+        let next = state
+            .timeline
+            .finish(job, verdict, self.clock.now(), spoilt);
         let lag = self.clock.real(job.started.saturating_sub(job.due));
         let attempt = Attempt {
             job,
-            answer,
+            fault,
+            answer: &answer,
             next,
             latency: lag + took,
             lag,
         };
-        let State {
-            timeline,
-            observers,
-            ..
-        } = &mut *state;
-        let mut trouble = None;
-        for observer in observers {
-            if let Err(error) = observer.attempt(&attempt, timeline.feed()) {
-                trouble = Some(error);
-            }
-        }
-        if let Some(error) = trouble {
-            state
-                .broken
-                .get_or_insert(format!("cannot write the output: {error}"));
+        if let Err(error) = state.tell(&attempt) {
+            state.broken.get_or_insert(error);
             state.halt();
         }
+        let latency = attempt.latency;
+        let written = self.journal.as_ref().zip(body).and_then(|(journal, body)| {
+            let event = state.event(job)?;
+            let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+            Some(journal.record(Box::new(Row {
+                job: *job,
+                fault,
+                event,
+                body,
+                answer,
+                next,
+                ended_us: journal.before_us() + micros(self.clock.began.elapsed()),
+                lag_us: micros(lag),
+                latency_us: micros(latency),
+            })))
+        });
         // A retry may now be what is due next, and what was held back may go.
         if state.has_leader {
             self.changed.notify_one();
         }
+        written
     }
 }
 
 impl State {
+    /// What is due, and the fault that strikes it. What a fault swallows is passed over.
+    fn next(&mut self, now: Option<u64>) -> (Due, Option<Fault>) {
+        loop {
+            let job = match self.timeline.next(now) {
+                Ok(Due::Job(job)) => job,
+                Ok(due) => return (due, None),
+                Err(error) => {
+                    self.fail(&error);
+                    return (Due::Nothing, None);
+                }
+            };
+            // A fault strikes once: the retry is sound.
+            let fault = match job.attempt {
+                1 => self.timeline.feed().fault(&job.callback),
+                _ => None,
+            };
+            if fault.is_none_or(|fault| fault.kind != FaultKind::Drop) {
+                return (Due::Job(job), fault);
+            }
+            self.timeline.finish(&job, Verdict::Accepted, now, true);
+            for observer in &mut self.observers {
+                observer.dropped(&job);
+            }
+        }
+    }
+
+    fn tell(&mut self, attempt: &Attempt<'_>) -> Result<(), String> {
+        for observer in &mut self.observers {
+            observer
+                .attempt(attempt, self.timeline.feed())
+                .map_err(|error| format!("cannot write the output: {error}"))?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, job: &Job) -> Option<(String, String)> {
+        let event = self.timeline.feed().event(&job.callback);
+        event.map_err(|error| self.fail(&error)).ok()
+    }
+
     fn fail(&mut self, error: &PlanError) {
         self.broken.get_or_insert(error.to_string());
         self.halt();
@@ -377,25 +515,34 @@ impl State {
     }
 }
 
-async fn worker(shared: Arc<Shared>, mut stepper: Option<Stepper>) {
+async fn worker(shared: Arc<Common>, mut stepper: Option<Stepper>) {
     let me = Arc::new(Notify::new());
     let mut leading = false;
     let mut connection = Connection::new(&shared.target);
     loop {
         match shared.turn(&mut leading, &me) {
-            Turn::Deliver(job, body) => {
+            Turn::Deliver(job, body, fault) => {
                 if let Some(stepper) = &mut stepper
                     && !stepper.pass(job).await
                 {
                     let mut state = shared.lock();
-                    state.timeline.finish(&job, Verdict::Refused, None);
+                    state.timeline.finish(&job, Verdict::Refused, None, true);
                     state.interrupted = true;
                     state.halt();
                     return;
                 }
-                let began = Instant::now();
-                let answer = connection.send(&shared.target, &job, body).await;
-                shared.finish(&job, &answer, began.elapsed());
+                if fault.is_some_and(|fault| fault.kind.needs_own_connection())
+                    && let Ok(permit) = Arc::clone(&shared.own).try_acquire_owned()
+                {
+                    let shared = Arc::clone(&shared);
+                    tokio::spawn(async move {
+                        let mut own = Connection::new(&shared.target);
+                        shared.attempt(&mut own, &job, body, fault).await;
+                        drop(permit);
+                    });
+                    continue;
+                }
+                shared.attempt(&mut connection, &job, body, fault).await;
             }
             Turn::Wait(None) => shared.changed.notified().await,
             Turn::Wait(Some(wait)) => {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Uri};
 use tokio::net::TcpStream;
 
+use super::body::Outgoing;
+use crate::fault::{Fault, FaultKind};
 use crate::scenario::Destination;
 use crate::timeline::Job;
 use crate::vibes::registration::{self, check_url};
@@ -108,8 +108,17 @@ impl Target {
         }
     }
 
-    pub(super) fn request(&self, job: &Job, body: Bytes) -> Request<Full<Bytes>> {
+    pub(super) fn request(
+        &self,
+        job: &Job,
+        body: Outgoing,
+        fault: Option<Fault>,
+    ) -> Request<Outgoing> {
         let (mut parts, ()) = self.request.clone().into_parts();
+        if fault.is_some_and(|fault| fault.kind == FaultKind::WrongContentType) {
+            let plain = HeaderValue::from_static("text/plain");
+            parts.headers.insert(CONTENT_TYPE, plain);
+        }
         if self.mark {
             let callback = &job.callback;
             let mut mark = |name, value| parts.headers.insert(HeaderName::from_static(name), value);
@@ -122,7 +131,13 @@ impl Target {
                 mark("x-vibes-mock-part", u16::from(callback.part).into());
             }
             mark("x-vibes-mock-attempt", job.attempt.into());
+            if let Some(fault) = fault {
+                mark(
+                    "x-vibes-mock-fault",
+                    HeaderValue::from_static(fault.kind.name()),
+                );
+            }
         }
-        Request::from_parts(parts, Full::new(body))
+        Request::from_parts(parts, body)
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Quantiles, Report};
+use crate::expect::Expectation;
 
 /// The summary as text of a few lines.
 pub fn summary(report: &Report) -> String {
@@ -20,7 +21,15 @@ pub fn summary(report: &Report) -> String {
         ),
     );
     line("accepted", count(report.accepted));
-    line("failed", count(report.failed));
+    let failed = match report.failed_by_fault {
+        0 => count(report.failed),
+        n => format!(
+            "{}, {} of them spoilt by a fault",
+            count(report.failed),
+            count(n)
+        ),
+    };
+    line("failed", failed);
     if report.unfinished > 0 {
         line("unfinished", count(report.unfinished));
     }
@@ -61,11 +70,44 @@ pub fn summary(report: &Report) -> String {
         let example = report.error_examples.get(kind).map_or("", String::as_str);
         line("errors", format!("{kind} ×{} ({example})", count(*n)));
     }
+    if !report.faults.is_empty() {
+        let faults: Vec<_> = report
+            .faults
+            .iter()
+            .map(|(kind, n)| format!("{kind} ×{}", count(*n)))
+            .collect();
+        line("faults", faults.join(", "));
+    }
+    for expectation in &report.expectations {
+        line("expected", expected(expectation));
+    }
     line("seed", format!("{} (start {})", report.seed, report.start));
     if report.interrupted {
         line("interrupted", "before everything was done".to_owned());
     }
     format!("{}\n{text}", report.scenario)
+}
+
+fn expected(expectation: &Expectation) -> String {
+    let Expectation {
+        name,
+        expected,
+        seen,
+        met,
+        journeys,
+        ..
+    } = expectation;
+    let verdict = match met {
+        Some(true) => "yes",
+        Some(false) => "NO",
+        None => "open",
+    };
+    let mut text = format!("{verdict}: {name} {expected}, seen {seen}");
+    if !journeys.is_empty() && *met == Some(false) {
+        let numbers: Vec<_> = journeys.iter().map(u64::to_string).collect();
+        let _ = write!(text, " (journeys {})", numbers.join(", "));
+    }
+    text
 }
 
 fn quantiles(ms: &Quantiles) -> String {

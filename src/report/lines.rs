@@ -23,6 +23,8 @@ struct Line<'a> {
     stage: &'static str,
     part: Option<u8>,
     parts: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<&'static str>,
     state: &'static str,
     attempts: u32,
     status: Option<u16>,
@@ -50,6 +52,7 @@ impl<W: Write + Send> Observer for Lines<W> {
             stage: callback.outcome.stage.name(),
             part: about_part.then_some(callback.part),
             parts: about_part.then_some(callback.parts),
+            fault: feed.fault(callback).map(|fault| fault.kind.name()),
             state,
             attempts: attempt.job.attempt,
             status: attempt.answer.as_ref().ok().map(|answer| answer.status),

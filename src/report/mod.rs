@@ -3,20 +3,25 @@
 pub mod attempts;
 pub mod human;
 pub mod lines;
+pub mod merge;
 pub mod progress;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::delivery::answer::{Answer, Failure};
 use crate::delivery::{Attempt, Ending, Observer};
-use crate::timeline::{Feed, Next};
+use crate::expect::{Expect, Expectation, Judge};
+use crate::fault::FaultKind;
+use crate::journal::Entry;
+use crate::plan::Shard;
+use crate::timeline::{Feed, Job, Next};
+use crate::vibes::outcome::Outcome;
 
 /// A line on standard error. If nobody reads that, nobody misses it.
 pub fn note(line: impl std::fmt::Display) {
@@ -24,7 +29,7 @@ pub fn note(line: impl std::fmt::Display) {
 }
 
 /// The summary of a run, as `--format json` prints it.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "vibes-mock report", deny_unknown_fields)]
 pub struct Report {
     /// The scenario's name.
@@ -70,17 +75,36 @@ pub struct Report {
     pub error_examples: BTreeMap<String, String>,
     /// Deliveries by outcome.
     pub outcomes: BTreeMap<String, OutcomeCount>,
-    /// What the scenario expected; empty, since this version knows no expectations yet.
-    pub expectations: Vec<String>,
+    /// Of those that failed, how many a fault had spoilt, so that the receiver did well to refuse them.
+    pub failed_by_fault: u64,
+    /// Callbacks that a fault struck, by kind; those of `drop` were not sent.
+    pub faults: BTreeMap<FaultKind, u64>,
+    /// What the scenario expected, and what became of it.
+    pub expectations: Vec<Expectation>,
+    /// Which share of the run this is, `I/N`; `0/1` for the whole.
+    pub shard: String,
     /// The run was stopped before everything was done.
     pub interrupted: bool,
     /// Why the run could not go on; absent if it could.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<String>,
+    /// Every duration that was measured; only in report files, so that they can be added up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distributions: Option<Distributions>,
+}
+
+/// Every duration that was measured: `[microseconds, how often]`, to three digits, shortest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Distributions {
+    /// Of latencies.
+    pub latency_us: Vec<(u64, u64)>,
+    /// Of lags.
+    pub lag_us: Vec<(u64, u64)>,
 }
 
 /// Deliveries of one outcome.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct OutcomeCount {
     /// Answered with 2xx.
@@ -90,7 +114,7 @@ pub struct OutcomeCount {
 }
 
 /// How a duration is distributed, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Quantiles {
     /// Half are below.
@@ -106,9 +130,18 @@ pub struct Quantiles {
 }
 
 impl Report {
-    /// Whether every callback was accepted and the run came to its end.
+    /// Whether every callback that no fault had spoilt was accepted, and the run came to its end.
     pub fn all_accepted(&self) -> bool {
-        self.failed == 0 && self.unfinished == 0 && !self.interrupted && self.broken.is_none()
+        self.failed == self.failed_by_fault
+            && self.unfinished == 0
+            && !self.interrupted
+            && self.broken.is_none()
+    }
+
+    /// Whether no expectation was disappointed.
+    pub fn expectations_met(&self) -> bool {
+        let disappointed = |expectation: &Expectation| expectation.met == Some(false);
+        !self.expectations.iter().any(disappointed)
     }
 }
 
@@ -126,6 +159,17 @@ impl Durations {
     fn record(&mut self, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         self.0.saturating_record(micros);
+    }
+
+    fn record_n(&mut self, (micros, count): (u64, u64)) {
+        self.0.saturating_record_n(micros, count);
+    }
+
+    fn counts(&self) -> Vec<(u64, u64)> {
+        let recorded = self.0.iter_recorded();
+        recorded
+            .map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
+            .collect()
     }
 
     fn quantiles(&self) -> Quantiles {
@@ -154,6 +198,8 @@ pub struct Heading {
     pub start: String,
     /// How fast.
     pub speed: String,
+    /// Which share of the run.
+    pub shard: Shard,
 }
 
 /// Adds attempts up to a [`Report`].
@@ -169,12 +215,30 @@ struct Counts {
     latency: Durations,
     lag: Durations,
     responses: BTreeMap<u16, u64>,
-    errors: BTreeMap<&'static str, (u64, String)>,
+    errors: BTreeMap<String, (u64, String)>,
     outcomes: BTreeMap<&'static str, OutcomeCount>,
+    failed_by_fault: u64,
+    faults: BTreeMap<FaultKind, u64>,
+    judge: Judge,
 }
 
-impl Default for Tally {
-    fn default() -> Self {
+/// One attempt, as far as it is counted.
+struct Counted<'a> {
+    outcome: &'static str,
+    journey: u64,
+    copy: bool,
+    attempt: u32,
+    fault: Option<FaultKind>,
+    answer: Result<u16, (&'a str, &'a str)>,
+    /// Whether the delivery was accepted, or given up; none if it goes on.
+    accepted: Option<bool>,
+    latency: Duration,
+    lag: Duration,
+}
+
+impl Tally {
+    /// Nothing has happened yet.
+    pub fn new(expect: Expect) -> Tally {
         Tally(Arc::new(Mutex::new(Counts {
             callbacks: 0,
             accepted: 0,
@@ -186,14 +250,46 @@ impl Default for Tally {
             responses: BTreeMap::new(),
             errors: BTreeMap::new(),
             outcomes: BTreeMap::new(),
+            failed_by_fault: 0,
+            faults: BTreeMap::new(),
+            judge: Judge::new(expect),
         })))
     }
-}
 
-impl Tally {
-    /// The report, once the run has ended.
-    pub fn report(&self, heading: Heading, ending: &Ending) -> Report {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what an earlier part of the run did.
+    pub fn recall(&self, entry: &Entry) {
+        let Some(outcome) = Outcome::named(&entry.outcome) else {
+            return;
+        };
+        let fault = entry.fault.clone().map(serde_json::Value::String);
+        self.lock().count(&Counted {
+            outcome: outcome.name,
+            journey: entry.journey,
+            copy: entry.copy,
+            attempt: entry.attempt,
+            fault: fault.and_then(|name| serde_json::from_value(name).ok()),
+            answer: match (&entry.status, &entry.error) {
+                (Some(status), _) => Ok(*status),
+                (None, Some((kind, detail))) => Err((kind, detail)),
+                (None, None) => Err(("", "")),
+            },
+            accepted: match entry.state.as_deref() {
+                Some("accepted") => Some(true),
+                Some("failed") => Some(false),
+                _ => None,
+            },
+            latency: entry.latency,
+            lag: entry.lag,
+        });
+    }
+
+    /// The report of one of so many threads, once it has ended.
+    pub fn report(&self, heading: Heading, ending: &Ending, threads: usize) -> Report {
+        let counts = self.lock();
         let elapsed_s = ending.elapsed.as_secs_f64();
         Report {
             scenario: heading.scenario,
@@ -225,59 +321,103 @@ impl Tally {
             errors: counts
                 .errors
                 .iter()
-                .map(|(kind, (n, _))| ((*kind).to_owned(), *n))
+                .map(|(kind, (n, _))| (kind.clone(), *n))
                 .collect(),
             error_examples: counts
                 .errors
                 .iter()
-                .map(|(kind, (_, example))| ((*kind).to_owned(), example.clone()))
+                .map(|(kind, (_, example))| (kind.clone(), example.clone()))
                 .collect(),
             outcomes: counts
                 .outcomes
                 .iter()
                 .map(|(name, n)| ((*name).to_owned(), *n))
                 .collect(),
-            expectations: Vec::new(),
+            failed_by_fault: counts.failed_by_fault,
+            faults: counts.faults.clone(),
+            expectations: counts.judge.verdicts(heading.shard.of > 1 || threads > 1),
+            shard: format!("{}/{}", heading.shard.index, heading.shard.of),
+            distributions: Some(Distributions {
+                latency_us: counts.latency.counts(),
+                lag_us: counts.lag.counts(),
+            }),
             interrupted: ending.interrupted,
             broken: ending.broken.clone(),
         }
     }
 }
 
-impl Observer for Tally {
-    fn attempt(&mut self, attempt: &Attempt<'_>, _: &mut dyn Feed) -> io::Result<()> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = &mut *counts;
-        counts.attempts += 1;
-        match attempt.job.attempt {
-            1 => counts.callbacks += 1,
-            2 => counts.retried += 1,
+impl Counts {
+    fn count(&mut self, one: &Counted<'_>) {
+        self.attempts += 1;
+        match one.attempt {
+            1 => self.callbacks += 1,
+            2 => self.retried += 1,
             _ => {}
         }
-        counts.latency.record(attempt.latency);
-        counts.lag.record(attempt.lag);
-        match attempt.answer {
-            Ok(Answer { status }) => *counts.responses.entry(*status).or_default() += 1,
-            Err(Failure { kind, detail }) => {
-                let (count, _) = counts
-                    .errors
-                    .entry(kind.name())
-                    .or_insert_with(|| (0, detail.clone()));
-                *count += 1;
-            }
+        if one.attempt == 1 && !one.copy {
+            self.judge.began(one.outcome, one.journey);
         }
-        let outcome = counts.outcomes.entry(attempt.job.callback.outcome.name);
-        match attempt.next {
-            Next::Done => {
-                counts.accepted += 1;
+        if let Some(fault) = one.fault {
+            *self.faults.entry(fault).or_default() += 1;
+        }
+        let spoilt = one.fault.is_some_and(FaultKind::spoils);
+        if !spoilt {
+            let answer = one.answer.map_err(|(kind, _)| kind);
+            self.judge.answered(answer, one.latency, one.journey);
+        }
+        self.latency.record(one.latency);
+        self.lag.record(one.lag);
+        match one.answer {
+            Ok(status) => *self.responses.entry(status).or_default() += 1,
+            Err((kind, detail)) => match self.errors.get_mut(kind) {
+                Some((count, _)) => *count += 1,
+                None => {
+                    self.errors.insert(kind.to_owned(), (1, detail.to_owned()));
+                }
+            },
+        }
+        let outcome = self.outcomes.entry(one.outcome);
+        match one.accepted {
+            Some(true) => {
+                self.accepted += 1;
                 outcome.or_default().accepted += 1;
             }
-            Next::GaveUp => {
-                counts.failed += 1;
+            Some(false) => {
+                self.failed += 1;
+                self.failed_by_fault += u64::from(spoilt);
                 outcome.or_default().failed += 1;
             }
-            Next::Retry(_) => {}
+            None => {}
         }
+    }
+}
+
+impl Observer for Tally {
+    fn attempt(&mut self, attempt: &Attempt<'_>, _: &mut dyn Feed) -> io::Result<()> {
+        let callback = &attempt.job.callback;
+        self.lock().count(&Counted {
+            outcome: callback.outcome.name,
+            journey: callback.journey,
+            copy: callback.is_copy(),
+            attempt: attempt.job.attempt,
+            fault: attempt.fault,
+            answer: match attempt.answer {
+                Ok(answer) => Ok(answer.status),
+                Err(failure) => Err((failure.kind.name(), &failure.detail)),
+            },
+            accepted: match attempt.next {
+                Next::Done => Some(true),
+                Next::GaveUp => Some(false),
+                Next::Retry(_) => None,
+            },
+            latency: attempt.latency,
+            lag: attempt.lag,
+        });
         Ok(())
+    }
+
+    fn dropped(&mut self, _: &Job) {
+        *self.lock().faults.entry(FaultKind::Drop).or_default() += 1;
     }
 }

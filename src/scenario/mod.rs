@@ -11,6 +11,7 @@ mod check;
 pub mod data;
 pub mod decode;
 pub mod event;
+pub mod faults;
 pub mod finding;
 pub mod model;
 pub mod schema;
@@ -22,6 +23,8 @@ pub mod yaml;
 
 use hyper::header::{HeaderName, HeaderValue};
 
+use crate::expect::Expect;
+use crate::fault::FaultSpec;
 use crate::journey::Journey;
 use crate::vibes::callback::Wording;
 use crate::vibes::outcome::{Outcome, Status};
@@ -54,8 +57,14 @@ pub struct Scenario {
     pub events: Vec<EventSpec>,
     /// How a server answers posted events.
     pub routes: Vec<RouteSpec>,
+    /// What goes wrong on purpose, at most 255.
+    pub faults: Vec<FaultSpec>,
+    /// What is expected of a run.
+    pub expect: Expect,
     /// What receivers could notice.
     pub settings: Settings,
+    /// The file's text.
+    pub text: String,
     /// What probably is not as meant; it runs all the same.
     pub warnings: Findings,
 }
@@ -138,6 +147,9 @@ impl Scenario {
             journeys: Vec::new(),
             events: Vec::new(),
             routes: Vec::new(),
+            faults: Vec::new(),
+            expect: Expect::default(),
+            text: String::new(),
             settings: Settings::default(),
             warnings: Findings::new(name, "", Vec::new()),
         }

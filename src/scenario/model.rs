@@ -11,6 +11,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::decode::{AnyNode, Entries, Spanned};
+use super::faults::{ExpectFile, Fault};
 use super::units::{Delay, Duration, Rate, RetryPolicy};
 use crate::vibes::callback::{DlrLinks, TopEventType};
 use crate::vibes::outcome::{MessageType, OUTCOMES, Outcome, Stage, Status};
@@ -41,6 +42,12 @@ pub struct File {
     /// How `serve` answers events posted to it; the first match wins.
     #[serde(default)]
     pub routes: Vec<Route>,
+    /// What a real network, and a bad day, do to some of the callbacks.
+    #[serde(default)]
+    pub faults: Vec<Spanned<Fault>>,
+    /// What turns a run into a test.
+    #[serde(default)]
+    pub expect: ExpectFile,
 
     /// Which success of a message in parts calls back.
     pub multipart_success: Option<MultipartSuccess>,

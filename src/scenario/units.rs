@@ -234,6 +234,74 @@ impl JsonSchema for Rate {
     }
 }
 
+/// A part of a hundred: `2%`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Percent(pub f64);
+
+impl FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || {
+            format!("`{text}` is not a rate of faults\nwrite one above 0% up to 100%: `2%`, `0.5%`")
+        };
+        let number = text.strip_suffix('%').map(str::trim_end).ok_or_else(bad)?;
+        let percent = number.parse::<f64>().map_err(|_| bad())?;
+        match is_decimal(number) && percent > 0.0 && percent <= 100.0 {
+            true => Ok(Percent(percent)),
+            false => Err(bad()),
+        }
+    }
+}
+
+impl JsonSchema for Percent {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Percent".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A part of a hundred: `2%`, `0.5%`.",
+            "type": "string",
+            "pattern": r"^(?=.*[1-9])(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?) *%$",
+        })
+    }
+}
+
+/// A part of the run: `30s..60s` from its start, the end not included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// From then,
+    pub from: Duration,
+    /// up to then.
+    pub to: Duration,
+}
+
+impl FromStr for Window {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse()? {
+            Delay::Uniform(from, to) if from < to => Ok(Window { from, to }),
+            _ => Err(format!(
+                "`{text}` is not a time of the run\nwrite from when to when: `30s..60s`"
+            )),
+        }
+    }
+}
+
+impl JsonSchema for Window {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Window".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A time of the run, from its start: `30s..60s`.",
+            "type": "string",
+            "pattern": format!(r"^{DURATION_PATTERN} *\.\. *{DURATION_PATTERN}$"),
+        })
+    }
+}
+
 /// What to do about attempts that failed for a passing reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -321,6 +389,8 @@ macro_rules! from_text {
 from_text!(
     Duration: "a duration such as `250ms`, `2s`, `5m` or `48h`",
     Rate: "a rate such as `50/s`",
+    Percent: "a part of a hundred such as `2%`",
+    Window: "a time of the run such as `30s..60s`",
     RetryPolicy: "`vibes`, `none` or a policy such as `5x10s`"
 );
 

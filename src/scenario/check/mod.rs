@@ -20,6 +20,7 @@ use super::source::Source;
 use super::template::{Template, TemplateError};
 use super::yaml::Tree;
 use super::{DEFAULT_COMPANY_KEY, Destination, RouteSpec, Scenario, Settings};
+use crate::fault::FaultSpec;
 use crate::journey::Journey;
 use crate::vibes::outcome::Outcome;
 use crate::vibes::registration::{Filter, check_url};
@@ -27,6 +28,9 @@ use journeys::{JourneyPlace, part_places};
 
 /// The most journeys and the most entries of events that a file may have.
 const MAX_ENTRIES: usize = 10_000;
+
+/// The most faults; a callback keeps the number of its own in a byte.
+const MAX_FAULTS: usize = 255;
 
 /// Headers that are the mock's own to set.
 const OWN_HEADERS: [&str; 6] = [
@@ -80,7 +84,7 @@ impl TemplateError {
     }
 }
 
-struct Checker<'t> {
+pub(super) struct Checker<'t> {
     tree: &'t Tree,
     /// Something was left out of the file since it has the wrong shape; what is missing is then no finding.
     partial: bool,
@@ -90,7 +94,12 @@ struct Checker<'t> {
 }
 
 impl Checker<'_> {
-    fn error(&mut self, span: &Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn error(
+        &mut self,
+        span: &Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         self.findings
             .push(Finding::error(span.clone(), message).help(help));
     }
@@ -133,12 +142,18 @@ impl Checker<'_> {
         for (what, number) in [
             ("journeys", file.journeys.0.len()),
             ("events", file.events.len()),
+            ("faults", file.faults.len()),
         ] {
-            if number > MAX_ENTRIES {
+            let most = if what == "faults" {
+                MAX_FAULTS
+            } else {
+                MAX_ENTRIES
+            };
+            if number > most {
                 let root = self.tree.node(self.tree.root()).span.clone();
                 self.error(
                     &root,
-                    format!("`{what}` has {number} entries; {MAX_ENTRIES} is the most"),
+                    format!("`{what}` has {number} entries; {most} is the most"),
                     "let `count:`, weights and templates make up the variety",
                 );
                 return Scenario::empty(&source.name);
@@ -177,6 +192,12 @@ impl Checker<'_> {
             .into_iter()
             .map(|route| self.route(route, &names, &mut used))
             .collect();
+        let faults: Vec<FaultSpec> = file
+            .faults
+            .into_iter()
+            .filter_map(|fault| self.fault(fault, &names))
+            .collect();
+        let expect = self.expect(file.expect);
         for (at, place) in places.iter().enumerate() {
             if !self.partial && !used.contains(&at) {
                 self.warning(
@@ -209,6 +230,9 @@ impl Checker<'_> {
                 .collect(),
             events,
             routes,
+            faults,
+            expect,
+            text: source.text.clone(),
             settings,
             warnings: Findings::new("", "", Vec::new()),
         }

@@ -14,9 +14,6 @@ use crate::scenario::data::odd_key;
 use crate::scenario::finding::{Finding, did_you_mean};
 use crate::scenario::yaml::{Kind, NodeId};
 
-/// Keys that the interface promises and that this version does not carry out yet.
-const NOT_YET: &[&str] = &["faults", "expect"];
-
 #[derive(Clone, Copy)]
 pub(super) struct At<'c, 't> {
     pub(super) context: &'c Context<'t>,
@@ -212,13 +209,6 @@ struct Fields<'c, 't> {
 
 impl Fields<'_, '_> {
     fn unknown(&self, key: &str, fields: &[&str], span: Range<usize>) -> Finding {
-        if NOT_YET.contains(&key) && fields.contains(&"events") {
-            return Finding::error(
-                span,
-                format!("`{key}` is not carried out yet by this version"),
-            )
-            .help(format!("remove `{key}:`; a later version will do it"));
-        }
         Finding::error(span, format!("unknown key `{}`", shorten(key)))
             .help(did_you_mean(key, fields.iter().copied()))
     }

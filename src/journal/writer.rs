@@ -1,0 +1,204 @@
+//! The thread that writes a journal: all that has come since the last time, in one transaction.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use bytes::Bytes;
+use rusqlite::{Connection, params};
+use tokio::sync::oneshot;
+
+use super::{JournalError, delivery_id};
+use crate::delivery::answer::{Answer, Failure};
+use crate::fault::FaultKind;
+use crate::timeline::{Job, Next};
+
+/// So many rows make one transaction at the most.
+const BATCH: usize = 4096;
+
+/// A journal that is being written. Its clones write to the same file.
+#[derive(Clone)]
+pub struct Journal {
+    rows: mpsc::Sender<Message>,
+    /// What the run took before it was broken off, in microseconds of real time.
+    before_us: u64,
+}
+
+/// A row, and who wants to know that it is in the file.
+type Message = (Box<Row>, oneshot::Sender<()>);
+
+/// One attempt that has ended.
+pub struct Row {
+    pub(crate) job: Job,
+    pub(crate) fault: Option<FaultKind>,
+    pub(crate) event: (String, String),
+    pub(crate) body: Bytes,
+    pub(crate) answer: Result<Answer, Failure>,
+    pub(crate) next: Next,
+    pub(crate) ended_us: u64,
+    pub(crate) lag_us: u64,
+    pub(crate) latency_us: u64,
+}
+
+impl Journal {
+    pub(super) fn start(
+        path: &Path,
+        connection: Connection,
+        before_us: u64,
+    ) -> Result<Journal, JournalError> {
+        let (rows, messages) = mpsc::channel();
+        let file = Watched::new(path);
+        std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || write(connection, &messages, &file))
+            .map_err(|error| JournalError::new(path, error))?;
+        Ok(Journal { rows, before_us })
+    }
+
+    /// How long the run took before it was broken off, in microseconds of real time.
+    pub fn before_us(&self) -> u64 {
+        self.before_us
+    }
+
+    /// Writes a row; the receiver hears once it is in the file, or is dropped if it cannot be.
+    pub(crate) fn record(&self, row: Box<Row>) -> oneshot::Receiver<()> {
+        let (written, told) = oneshot::channel();
+        // If the thread is gone, `told` says so.
+        let _ = self.rows.send((row, written));
+        told
+    }
+}
+
+/// What a run says that can no longer write its journal.
+pub(crate) const LOST: &str = "the journal cannot be written any more, so the run has ended\n\
+     make room, or name a file elsewhere; `--resume` goes on with a journal that is whole";
+
+/// The file that is written, to be missed when somebody removes it: SQLite would go on writing into a file
+/// that has no name any more.
+struct Watched {
+    path: PathBuf,
+    identity: Option<u64>,
+}
+
+impl Watched {
+    fn new(path: &Path) -> Watched {
+        Watched {
+            identity: identity(path),
+            path: path.to_owned(),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match identity(&self.path) == self.identity {
+            true => Ok(()),
+            false => Err("the file has been removed or replaced".to_owned()),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|file| file.ino())
+}
+
+/// Elsewhere a file that is open cannot be removed.
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<u64> {
+    std::fs::metadata(path).ok().map(|_| 0)
+}
+
+fn write(mut connection: Connection, messages: &mpsc::Receiver<Message>, file: &Watched) {
+    // Ends when nobody can send any more.
+    while let Ok(first) = messages.recv() {
+        let batch: Vec<Message> = std::iter::once(first)
+            .chain(messages.try_iter().take(BATCH))
+            .collect();
+        let written = file
+            .check()
+            .and_then(|()| commit(&mut connection, &batch).map_err(|error| error.to_string()));
+        if let Err(message) = written {
+            crate::report::note(format_args!(
+                "error: the journal {}: {message}",
+                file.path.display()
+            ));
+            // Whoever waits hears of it by the end of the channel.
+            return;
+        }
+        for (_, told) in batch {
+            let _ = told.send(());
+        }
+    }
+}
+
+fn commit(connection: &mut Connection, batch: &[Message]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    for (row, _) in batch {
+        insert(&transaction, row)?;
+    }
+    transaction.commit()
+}
+
+fn insert(connection: &Connection, row: &Row) -> rusqlite::Result<()> {
+    let callback = &row.job.callback;
+    let id = delivery_id(callback);
+    let (state, retry) = match row.next {
+        Next::Done => ("accepted", None),
+        Next::GaveUp => ("failed", None),
+        Next::Retry(due) => ("waiting", Some(due as i64)),
+    };
+    let part = |number: u8| (callback.parts > 0).then_some(number);
+    if row.job.attempt == 1 {
+        connection
+            .prepare_cached(
+                "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+            )?
+            .execute(params![
+                id,
+                callback.journey as i64,
+                callback.step(),
+                callback.is_copy(),
+                row.event.0,
+                row.event.1,
+                callback.outcome.name,
+                part(callback.part),
+                part(callback.parts),
+                row.fault.map(FaultKind::name),
+                callback.due as i64,
+                &row.body[..],
+                state,
+                retry,
+            ])?;
+    } else {
+        connection
+            .prepare_cached("UPDATE deliveries SET state = ?2, retry_due_ns = ?3 WHERE id = ?1")?
+            .execute(params![id, state, retry])?;
+    }
+    let (status, answer, error, detail) = match &row.answer {
+        Ok(answer) => (Some(answer.status), answer.text.as_deref(), None, None),
+        Err(failure) => (
+            None,
+            None,
+            Some(failure.kind.name()),
+            Some(failure.detail.as_str()),
+        ),
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        )?
+        .execute(params![
+            id,
+            row.job.attempt,
+            row.job.due as i64,
+            row.job.started as i64,
+            row.ended_us as i64,
+            row.lag_us as i64,
+            row.latency_us as i64,
+            row.fault.map(FaultKind::name),
+            status,
+            answer,
+            error,
+            detail,
+        ])?;
+    Ok(())
+}
