@@ -62,6 +62,7 @@ pub mod draw;
 pub mod journey;
 pub mod plan;
 pub mod receiver;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scenario;

@@ -6,6 +6,7 @@ mod listen;
 mod options;
 mod output;
 mod plan;
+mod replay;
 mod run;
 mod schema;
 mod segments;
@@ -53,14 +54,19 @@ enum Command {
     Segments(segments::Args),
     /// A receiver to look at callbacks with
     Listen(listen::Args),
+    /// Send again what was recorded
+    #[command(
+        mut_arg("to", |to| to.help("Destination; needed unless all requests of a HAR file went to the same URL")),
+        mut_arg("seed", |seed| seed.hide(true)),
+        mut_arg("start", |start| start.help("The run's time zero in the result (RFC 3339); now if absent")),
+    )]
+    Replay(replay::Args),
     /// Print a JSON Schema
     Schema(schema::Args),
     /// Print a completion script for a shell
     Completions(shell::CompletionsArgs),
     /// Print the manual page
     Man,
-    #[command(hide = true)]
-    Replay(NotYetArgs),
     #[command(hide = true)]
     Serve(NotYetArgs),
     #[command(hide = true)]
@@ -84,10 +90,10 @@ pub fn main() -> ExitCode {
         Command::Catalog(args) => catalog::run(&args),
         Command::Segments(args) => segments::run(&args),
         Command::Listen(args) => listen::run(&args),
+        Command::Replay(args) => replay::run(args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man => shell::man(),
-        Command::Replay(_) => Err(Failed::not_yet("`replay`")),
         Command::Serve(_) => Err(Failed::not_yet("`serve`")),
         Command::Explore(_) => Err(Failed::not_yet("`explore`")),
     };
