@@ -65,6 +65,7 @@ pub mod journal;
 pub mod journey;
 pub mod plan;
 pub mod receiver;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scenario;

@@ -126,13 +126,13 @@ enum Edition {
 }
 
 impl Callback {
-    /// A callback that is about nothing but itself, and due at once; its number is its place in order.
-    pub(crate) fn single(number: u64, outcome: &'static Outcome) -> Callback {
+    /// A callback that is about nothing but itself; its number is its place in order.
+    pub(crate) fn single(number: u64, due: u64, outcome: &'static Outcome) -> Callback {
         Callback {
-            due: 0,
+            due,
             held: 0,
             journey: number,
-            arrived: 0,
+            arrived: due,
             outcome,
             error_code: 0,
             event: 0,

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
@@ -47,8 +47,12 @@ impl Default for Manner {
 pub struct Received {
     /// Counted from 1.
     pub number: u64,
-    /// The request's method and path.
-    pub request: String,
+    /// The request's method.
+    pub method: Method,
+    /// The request's path, with its query.
+    pub path: String,
+    /// The request's headers.
+    pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
     /// The status that it is answered with.
@@ -117,8 +121,8 @@ async fn answer<S: Fn(&Received)>(
     show: Arc<S>,
     count: Arc<AtomicU64>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let line = format!("{} {}", request.method(), request.uri());
-    let body = match Limited::new(request.into_body(), MAX_BODY).collect().await {
+    let (head, body) = request.into_parts();
+    let body = match Limited::new(body, MAX_BODY).collect().await {
         Ok(body) => body.to_bytes(),
         Err(_) => return Ok(respond(StatusCode::PAYLOAD_TOO_LARGE)),
     };
@@ -129,7 +133,9 @@ async fn answer<S: Fn(&Received)>(
     };
     show(&Received {
         number,
-        request: line,
+        method: head.method,
+        path: head.uri.to_string(),
+        headers: head.headers,
         body,
         status,
     });

@@ -110,7 +110,7 @@ impl Singles {
         let event = &body["event_processed"];
         let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
         self.list.push(Single {
-            callback: Callback::single(self.list.len() as u64, outcome),
+            callback: Callback::single(self.list.len() as u64, 0, outcome),
             event_id: text("event_id"),
             event_type: text("event_type"),
             body: serde_json::to_vec(body)?,

@@ -114,7 +114,7 @@ mod words {
                 }
             )*};
         }
-        help! { run trigger plan check catalog segments listen schema completions man }
+        help! { run trigger plan check catalog segments listen replay schema completions man }
     }
 
     #[test]
@@ -237,7 +237,6 @@ mod usage {
         let not_yet: &[&[&str]] = &[
             &["serve"],
             &["serve", "scenarios", "--port", "0"],
-            &["replay", "journal.jsonl"],
             &["explore", "happy-path", "--to", "http://127.0.0.1:1/"],
             &["run", "happy-path", "--journal", "run.journal"],
             &["run", "happy-path", "--resume"],

@@ -1,6 +1,7 @@
 //! `vibes-mock listen`: a receiver to look at callbacks with.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use console::Style;
@@ -9,6 +10,7 @@ use hyper::StatusCode;
 use super::options::{duration, stop_on_signals};
 use super::output::{Failed, INTERRUPTED, colour_out, note, print};
 use crate::receiver::{Manner, Received, Receiver};
+use crate::replay::recording::Recorder;
 use crate::scenario::units::Duration;
 use crate::vibes::callback::ReceivedCallback;
 use crate::vibes::outcome::Status;
@@ -17,7 +19,8 @@ use crate::vibes::outcome::Status;
 #[command(after_help = "Examples:\n  \
     vibes-mock listen\n  \
     vibes-mock listen --status 503 --first 3    refuse three, then accept\n  \
-    vibes-mock listen --delay 3s -v             answer too late, show whole bodies")]
+    vibes-mock listen --delay 3s -v             answer too late, show whole bodies\n  \
+    vibes-mock listen --record got.jsonl        keep what comes, to send it again")]
 pub struct Args {
     /// The port; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 8080)]
@@ -34,6 +37,9 @@ pub struct Args {
     /// How long to wait before each answer
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     delay: Duration,
+    /// Write each request to a new file, for `vibes-mock replay`
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Show whole bodies
     #[arg(short, long)]
     verbose: bool,
@@ -57,6 +63,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failed> {
         first: args.first,
         delay: args.delay.to_std(),
     };
+    let recorder = args.record.as_deref().map(Recorder::create);
+    let recorder = recorder.transpose().map_err(Failed::usage)?;
     let stop = stop_on_signals()?;
     let verbose = args.verbose;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -73,7 +81,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failed> {
         let (closed, mut output_closed) = tokio::sync::mpsc::channel::<Failed>(1);
         let serving = receiver.serve(move |received| {
             let line = describe(received, verbose, colour_out());
-            if let Err(failed) = print(&(line + "\n")) {
+            let recorded = recorder.iter().try_for_each(|to| record(to, received));
+            if let Err(failed) = recorded.and_then(|()| print(&(line + "\n"))) {
                 let _ = closed.try_send(failed);
             }
         });
@@ -85,6 +94,11 @@ pub fn run(args: &Args) -> Result<ExitCode, Failed> {
     });
     runtime.shutdown_background();
     outcome
+}
+
+fn record(recorder: &Recorder, received: &Received) -> Result<(), Failed> {
+    let cannot = |error| Failed::delivery(format!("cannot record the request: {error}"));
+    recorder.record(received).map_err(cannot)
 }
 
 /// A callback in one readable line, or with its whole body.
@@ -121,8 +135,9 @@ pub fn describe(received: &Received, verbose: bool, colour: bool) -> String {
             )
         }
         Err(error) => format!(
-            "{}  {}{answered}",
-            received.request,
+            "{} {}  {}{answered}",
+            received.method,
+            received.path,
             paint(
                 Style::new().yellow(),
                 format!("not a callback ({} bytes): {error}", received.body.len())

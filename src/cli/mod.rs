@@ -7,6 +7,7 @@ mod merge;
 mod options;
 mod output;
 mod plan;
+mod replay;
 mod run;
 mod schema;
 mod segments;
@@ -57,14 +58,19 @@ enum Command {
     Listen(listen::Args),
     /// Add up the reports of a run's shares
     Merge(merge::Args),
+    /// Send again what was recorded
+    #[command(
+        mut_arg("to", |to| to.help("Destination; needed unless all requests of a HAR file went to the same URL")),
+        mut_arg("seed", |seed| seed.hide(true)),
+        mut_arg("start", |start| start.help("The run's time zero in the result (RFC 3339); now if absent")),
+    )]
+    Replay(replay::Args),
     /// Print a JSON Schema
     Schema(schema::Args),
     /// Print a completion script for a shell
     Completions(shell::CompletionsArgs),
     /// Print the manual page
     Man,
-    #[command(hide = true)]
-    Replay(NotYetArgs),
     #[command(hide = true)]
     Serve(NotYetArgs),
     #[command(hide = true)]
@@ -89,10 +95,10 @@ pub fn main() -> ExitCode {
         Command::Segments(args) => segments::run(&args),
         Command::Listen(args) => listen::run(&args),
         Command::Merge(args) => merge::run(&args),
+        Command::Replay(args) => replay::run(args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man => shell::man(),
-        Command::Replay(_) => Err(Failed::not_yet("`replay`")),
         Command::Serve(_) => Err(Failed::not_yet("`serve`")),
         Command::Explore(_) => Err(Failed::not_yet("`explore`")),
     };
