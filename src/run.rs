@@ -8,6 +8,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use rand::TryRng;
 
 use crate::delivery::target::Target;
+use crate::delivery::tls::Transport;
 use crate::delivery::{Ending, Engine, Observer, Stepper, StopSignal};
 use crate::plan::{Parameters, Plan, Shard, instant};
 use crate::report::{Heading, Report, Tally};
@@ -43,6 +44,7 @@ pub struct Run {
     shard: Shard,
     headers: Vec<(HeaderName, HeaderValue)>,
     mark: bool,
+    transport: Transport,
     wait: Duration,
     observers: Vec<Box<dyn Observer>>,
     stepper: Option<Stepper>,
@@ -52,7 +54,7 @@ pub struct Run {
 /// Why a run did not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// There is no URL to send to, or it is none.
+    /// There is no URL to send to, it is none, or a file that its TLS needs cannot be used.
     #[error("{0}")]
     Destination(String),
     /// There is nothing to send.
@@ -108,6 +110,7 @@ impl Run {
             shard: Shard::WHOLE,
             headers: Vec::new(),
             mark: false,
+            transport: Transport::default(),
             wait: Duration::ZERO,
             observers: Vec::new(),
             stepper: None,
@@ -160,6 +163,12 @@ impl Run {
     /// Adds the `X-Vibes-Mock-…` headers, which tell what the bodies alone do not.
     pub fn mark(mut self, mark: bool) -> Run {
         self.mark = mark;
+        self
+    }
+
+    /// Whom to trust on https, as whom to come, and which HTTP to speak.
+    pub fn transport(mut self, transport: Transport) -> Run {
+        self.transport = transport;
         self
     }
 
@@ -247,6 +256,7 @@ impl Run {
             &self.headers,
             timeout,
             self.mark,
+            &self.transport,
         )
         .map_err(RunError::Destination)?;
         let heading = Heading {

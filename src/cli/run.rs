@@ -32,6 +32,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failed> {
         .iter()
         .map(|name| Scenario::load(name))
         .collect::<Result<_, _>>()?;
+    for scenario in &scenarios {
+        args.send.check_destination(scenario)?;
+    }
     let stop = stop_on_signals()?;
     let mut codes = Vec::new();
     for scenario in scenarios {

@@ -1,16 +1,20 @@
-//! One HTTP/1.1 connection, made again whenever it is gone.
+//! One connection, HTTP/1.1 or HTTP/2, made again whenever it is gone.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::answer::{Answer, Failure, FailureKind};
-use super::target::Target;
+use super::overheard::{Memory, Overheard};
+use super::target::{RequestBody, Target};
+use super::tls::HttpVersion;
 use crate::timeline::Job;
 
 /// A connection that has been idle for longer is not trusted: servers close idle ones after two seconds
@@ -21,7 +25,7 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 const MAX_ANSWER_BODY: usize = 64 * 1024;
 
 pub(super) struct Connection {
-    sender: Option<SendRequest<Full<Bytes>>>,
+    sender: Option<Sender>,
     used: Instant,
     timeout: Duration,
 }
@@ -66,7 +70,7 @@ impl Connection {
         job: &Job,
         body: Bytes,
     ) -> Result<Answer, Failure> {
-        let mut request = target.request(job, body);
+        let mut body = RequestBody::new(body);
         loop {
             let (mut sender, reused) = match self.sender.take() {
                 Some(sender) => (sender, true),
@@ -75,9 +79,10 @@ impl Connection {
             match sender.ready().await {
                 Ok(()) => {}
                 Err(_) if reused => continue,
-                Err(error) => return Err(Failure::asking(&error)),
+                Err(error) => return Err(sender.failure(&error)),
             }
-            match sender.try_send_request(request).await {
+            let request = target.request(job, body, sender.version());
+            match sender.try_send(request).await {
                 Ok(response) => {
                     let status = response.status().as_u16();
                     if drain(response.into_body()).await? {
@@ -87,15 +92,98 @@ impl Connection {
                 }
                 // Nothing of it was written, so sending it again repeats nothing.
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) if reused => request = unsent,
-                    _ => return Err(Failure::asking(error.error())),
+                    Some(unsent) if reused => body = unsent.into_body(),
+                    _ => return Err(sender.failure(error.error())),
                 },
             }
         }
     }
 }
 
-async fn connect(target: &Target) -> Result<SendRequest<Full<Bytes>>, Failure> {
+/// Where a connection takes requests.
+struct Sender {
+    requests: Requests,
+    /// Over plain HTTP/1.1 errors need no explanation, and the stream is the bare one.
+    memory: Option<Memory>,
+}
+
+enum Requests {
+    One(http1::SendRequest<RequestBody>),
+    Two(http2::SendRequest<RequestBody>),
+}
+
+impl Requests {
+    /// Begins HTTP on a stream.
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        version: HttpVersion,
+    ) -> Result<Requests, Failure> {
+        let stream = TokioIo::new(stream);
+        // A connection's errors reach the request that meets them; it ends when the sender is dropped.
+        match version {
+            HttpVersion::One => {
+                let (sender, connection) = http1::handshake(stream)
+                    .await
+                    .map_err(|error| Failure::asking(&error))?;
+                tokio::spawn(connection);
+                Ok(Requests::One(sender))
+            }
+            HttpVersion::Two => {
+                let (sender, connection) = http2::handshake(TokioExecutor::new(), stream)
+                    .await
+                    .map_err(|error| Failure::asking(&error))?;
+                tokio::spawn(connection);
+                Ok(Requests::Two(sender))
+            }
+        }
+    }
+}
+
+impl Sender {
+    /// Begins HTTP on a stream, and keeps in mind what happens to it.
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        version: HttpVersion,
+    ) -> Result<Sender, Failure> {
+        let stream = Overheard::new(stream, version == HttpVersion::Two);
+        Ok(Sender {
+            memory: Some(stream.memory()),
+            requests: Requests::over(stream, version).await?,
+        })
+    }
+
+    fn version(&self) -> HttpVersion {
+        match self.requests {
+            Requests::One(_) => HttpVersion::One,
+            Requests::Two(_) => HttpVersion::Two,
+        }
+    }
+
+    /// Why a request was not answered.
+    fn failure(&self, error: &hyper::Error) -> Failure {
+        let known = self.memory.as_ref().and_then(Memory::failure);
+        known.unwrap_or_else(|| Failure::asking(error))
+    }
+
+    async fn ready(&mut self) -> hyper::Result<()> {
+        match &mut self.requests {
+            Requests::One(sender) => sender.ready().await,
+            Requests::Two(sender) => sender.ready().await,
+        }
+    }
+
+    async fn try_send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        match &mut self.requests {
+            Requests::One(sender) => sender.try_send_request(request).await,
+            Requests::Two(sender) => sender.try_send_request(request).await,
+        }
+    }
+}
+
+async fn connect(target: &Target) -> Result<Sender, Failure> {
     let stream = TcpStream::connect((target.host.as_str(), target.port))
         .await
         .map_err(|error| Failure::connecting(&error))?;
@@ -103,12 +191,17 @@ async fn connect(target: &Target) -> Result<SendRequest<Full<Bytes>>, Failure> {
     stream
         .set_nodelay(true)
         .map_err(|error| Failure::connecting(&error))?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| Failure::asking(&error))?;
-    // Its errors reach the request that meets them; it ends when the sender is dropped.
-    tokio::spawn(connection);
-    Ok(sender)
+    match &target.tls {
+        Some(tls) => {
+            let (stream, version) = tls.secure(stream).await?;
+            Sender::over(stream, version).await
+        }
+        None if target.plain == HttpVersion::Two => Sender::over(stream, HttpVersion::Two).await,
+        None => Ok(Sender {
+            requests: Requests::over(stream, HttpVersion::One).await?,
+            memory: None,
+        }),
+    }
 }
 
 /// Reads an answer's body; false if there was more of it than anybody needs.

@@ -7,7 +7,9 @@
 
 pub mod answer;
 mod connection;
+mod overheard;
 pub mod target;
+pub mod tls;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
