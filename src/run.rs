@@ -9,6 +9,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use rand::TryRng;
 
 use crate::delivery::target::Target;
+use crate::delivery::tls::Transport;
 use crate::delivery::{Ending, Engine, Observer, SharedObserver, Stepper, StopSignal};
 use crate::journal::{self, Earlier, Identity, Journal, JournalError};
 use crate::plan::{Parameters, Plan, Shard, instant};
@@ -45,6 +46,7 @@ pub struct Run {
     shard: Shard,
     headers: Vec<(HeaderName, HeaderValue)>,
     mark: bool,
+    transport: Transport,
     wait: Duration,
     observers: Vec<Box<dyn Observer>>,
     stepper: Option<Stepper>,
@@ -57,7 +59,7 @@ pub struct Run {
 /// Why a run did not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// There is no URL to send to, or it is none.
+    /// There is no URL to send to, it is none, or a file that its TLS needs cannot be used.
     #[error("{0}")]
     Destination(String),
     /// There is nothing to send.
@@ -116,6 +118,7 @@ impl Run {
             shard: Shard::WHOLE,
             headers: Vec::new(),
             mark: false,
+            transport: Transport::default(),
             wait: Duration::ZERO,
             observers: Vec::new(),
             stepper: None,
@@ -171,6 +174,12 @@ impl Run {
     /// Adds the `X-Vibes-Mock-…` headers, which tell what the bodies alone do not.
     pub fn mark(mut self, mark: bool) -> Run {
         self.mark = mark;
+        self
+    }
+
+    /// Whom to trust on https, as whom to come, and which HTTP to speak.
+    pub fn transport(mut self, transport: Transport) -> Run {
+        self.transport = transport;
         self
     }
 
@@ -358,6 +367,7 @@ impl Run {
             &self.headers,
             self.scenario.settings.timeout.to_std(),
             self.mark,
+            &self.transport,
         )
         .map_err(RunError::Destination)
     }

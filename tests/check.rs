@@ -154,7 +154,6 @@ broken! {
     unknown_variables
     unused_journey_and_an_error
     url_ftp
-    url_https
     url_of_a_path
     url_that_is_empty
     url_too_long

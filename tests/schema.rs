@@ -98,7 +98,6 @@ const NO_SCHEMA: &[(&str, &str)] = &[
     ("unknown-variables", "a template"),
     ("unused-journey-and-an-error", "perhaps a template"),
     ("url-ftp", "its own rules"),
-    ("url-https", "its own rules"),
     ("url-of-a-path", "its own rules"),
     ("url-that-is-empty", "its own rules"),
     ("url-too-long", "its own rules"),

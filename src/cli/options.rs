@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::listen;
 use super::output::{FAILED, Failed, Format, INTERRUPTED, OK, colour_err, note, print, print_json};
+use crate::delivery::tls::{HttpVersion, Identity, Transport};
 use crate::delivery::{Stepper, StopSignal};
 use crate::plan::Shard;
 use crate::receiver::{Manner, Receiver};
@@ -23,6 +24,7 @@ use crate::run::{CONNECTIONS, Run, RunError};
 use crate::scenario::Scenario;
 use crate::scenario::units::{Duration, RetryPolicy};
 use crate::timeline::{Job, Speed};
+use crate::vibes::registration::check_url;
 
 /// So many lines of the built-in receiver are shown without `-v`.
 const SHOWN: u64 = 200;
@@ -53,6 +55,21 @@ pub struct SendOptions {
     /// A header added to each request; repeatable
     #[arg(long, value_name = "K: V", value_parser = header)]
     pub header: Vec<(HeaderName, HeaderValue)>,
+    /// Certificates (PEM) to trust on https, instead of the system's
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub ca: Option<PathBuf>,
+    /// Trust any certificate on https
+    #[arg(long)]
+    pub insecure: bool,
+    /// Client certificate (PEM) for https, with those that lead to its issuer
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// The client certificate's key (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// Version of HTTP; else what the receiver prefers on https, and 1 on http
+    #[arg(long, value_name = "1|2", value_parser = http)]
+    pub http: Option<HttpVersion>,
     /// For one attempt; 2s if neither this nor the file says otherwise
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
@@ -117,6 +134,14 @@ fn retry(text: &str) -> Result<RetryPolicy, String> {
     text.parse().map_err(one_line)
 }
 
+fn http(text: &str) -> Result<HttpVersion, String> {
+    match text {
+        "1" => Ok(HttpVersion::One),
+        "2" => Ok(HttpVersion::Two),
+        _ => Err("write 1 or 2".to_owned()),
+    }
+}
+
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("write it as 'Name: value'")?;
     crate::scenario::header(name.trim(), value.trim()).map_err(one_line)
@@ -129,6 +154,25 @@ impl SendOptions {
         match not_yet.into_iter().find(|(_, asked)| *asked) {
             Some((name, _)) => Err(Failed::not_yet(name)),
             None => Ok(()),
+        }
+    }
+
+    /// Refuses options that do not go with a scenario's destination.
+    pub fn check_destination(&self, scenario: &Scenario) -> Result<(), Failed> {
+        let url = self.to.as_ref().or(scenario.destination.url.as_ref());
+        // Without any, the built-in receiver is at an http URL.
+        let url = check_url(url.map_or("http://127.0.0.1/", String::as_str));
+        url.and_then(|url| self.transport().check(&url))
+            .map_err(Failed::usage)
+    }
+
+    fn transport(&self) -> Transport {
+        let identity = self.cert.clone().zip(self.key.clone());
+        Transport {
+            ca: self.ca.clone(),
+            insecure: self.insecure,
+            identity: identity.map(|(certificate, key)| Identity { certificate, key }),
+            http: self.http,
         }
     }
 
@@ -150,6 +194,13 @@ impl SendOptions {
         if let Some(timeout) = self.timeout {
             scenario.settings.timeout = timeout;
         }
+        self.check_destination(&scenario)?;
+        if self.insecure {
+            // Not even --quiet keeps this from the one who reads a log.
+            note(
+                "WARNING: --insecure: no certificate is verified; anybody can pose as the receiver.",
+            );
+        }
         let url = self.to.as_ref().or(scenario.destination.url.as_ref());
         let (url, shows) = match url {
             Some(url) => (url.clone(), false),
@@ -161,6 +212,7 @@ impl SendOptions {
             .connections(self.connections)
             .shard(shard)
             .mark(self.mark)
+            .transport(self.transport())
             .wait(self.wait.to_std())
             .stopped_by(stop.clone());
         for (name, value) in &self.header {

@@ -50,6 +50,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failed> {
             "a journal is of one run, and these are several scenarios\nrun them one by one, each with a journal of its own",
         ));
     }
+    for scenario in &scenarios {
+        args.send.check_destination(scenario)?;
+    }
     let stop = stop_on_signals()?;
     let mut codes = Vec::new();
     for scenario in scenarios {

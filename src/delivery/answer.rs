@@ -37,6 +37,9 @@ pub enum FailureKind {
     ConnectionRefused,
     /// The connection could not be made for another reason.
     ConnectionFailed,
+    /// TLS could not be agreed on: a certificate that is not trusted, not for this host or expired, a client
+    /// certificate that was refused, or a receiver that speaks no TLS.
+    TlsFailed,
     /// The attempt took longer than the timeout.
     Timeout,
     /// The connection ended before an answer came; the request may have been processed.
@@ -60,6 +63,7 @@ impl FailureKind {
             FailureKind::NameNotFound => "name_not_found",
             FailureKind::ConnectionRefused => "connection_refused",
             FailureKind::ConnectionFailed => "connection_failed",
+            FailureKind::TlsFailed => "tls_failed",
             FailureKind::Timeout => "timeout",
             FailureKind::ClosedBeforeAnswer => "closed_before_answer",
             FailureKind::ClosedOnPurpose => "closed_on_purpose",
@@ -123,18 +127,21 @@ impl Failure {
         } else {
             FailureKind::ClosedBeforeAnswer
         };
-        Failure::new(kind, with_source(error))
+        Failure::new(kind, with_sources(error))
     }
 
     /// Of reading the answer's body.
     pub(crate) fn reading(error: &hyper::Error) -> Failure {
-        Failure::new(FailureKind::ClosedWithinAnswer, with_source(error))
+        Failure::new(FailureKind::ClosedWithinAnswer, with_sources(error))
     }
 }
 
-fn with_source(error: &hyper::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+fn with_sources(error: &hyper::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        words = format!("{words}: {error}");
+        source = error.source();
     }
+    words
 }

@@ -1,18 +1,22 @@
-//! One HTTP/1.1 connection, made again whenever it is gone.
+//! One connection, HTTP/1.1 or HTTP/2, made again whenever it is gone.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use super::answer::{Answer, Failure, FailureKind};
 use super::body::Outgoing;
+use super::overheard::{Memory, Overheard};
 use super::target::Target;
+use super::tls::HttpVersion;
 use crate::fault::{Fault, FaultKind};
 use crate::timeline::Job;
 
@@ -27,7 +31,7 @@ const MAX_ANSWER_BODY: usize = 64 * 1024;
 const KEPT_ANSWER: usize = 1000;
 
 pub(super) struct Connection {
-    sender: Option<SendRequest<Outgoing>>,
+    sender: Option<Sender>,
     /// What moves the connection's bytes.
     task: Option<AbortHandle>,
     used: Instant,
@@ -89,18 +93,22 @@ impl Connection {
         body: Bytes,
         fault: Option<Fault>,
     ) -> Result<Answer, Failure> {
-        let mut request = target.request(job, Outgoing::new(body, fault), fault);
+        let mut body = Outgoing::new(body, fault);
         loop {
             let (mut sender, reused) = match self.sender.take() {
                 Some(sender) => (sender, true),
-                None => (self.connect(target).await?, false),
+                None => (connect(target).await?, false),
             };
+            if !reused {
+                self.task = Some(sender.task.clone());
+            }
             match sender.ready().await {
                 Ok(()) => {}
                 Err(_) if reused => continue,
-                Err(error) => return Err(Failure::asking(&error)),
+                Err(error) => return Err(sender.failure(&error)),
             }
-            match sender.try_send_request(request).await {
+            let request = target.request(job, body, fault, sender.version());
+            match sender.try_send(request).await {
                 Ok(response) => {
                     let status = response.status().as_u16();
                     let (whole, text) = drain(response.into_body()).await?;
@@ -111,33 +119,130 @@ impl Connection {
                 }
                 // Nothing of it was written, so sending it again repeats nothing.
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) if reused => request = unsent,
+                    Some(unsent) if reused => body = unsent.into_body(),
                     _ if fault.is_some_and(|fault| fault.kind == FaultKind::CloseEarly) => {
                         return Err(Failure::new(
                             FailureKind::ClosedOnPurpose,
                             "the fault close_early broke the request off",
                         ));
                     }
-                    _ => return Err(Failure::asking(error.error())),
+                    _ => return Err(sender.failure(error.error())),
                 },
             }
         }
     }
+}
 
-    async fn connect(&mut self, target: &Target) -> Result<SendRequest<Outgoing>, Failure> {
-        let stream = TcpStream::connect((target.host.as_str(), target.port))
-            .await
-            .map_err(|error| Failure::connecting(&error))?;
-        // Small requests must not wait for each other's acknowledgements.
-        stream
-            .set_nodelay(true)
-            .map_err(|error| Failure::connecting(&error))?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| Failure::asking(&error))?;
-        // Its errors reach the request that meets them; it ends when the sender is dropped.
-        self.task = Some(tokio::spawn(connection).abort_handle());
-        Ok(sender)
+/// Where a connection takes requests.
+struct Sender {
+    requests: Requests,
+    /// What moves the connection's bytes.
+    task: AbortHandle,
+    /// Over plain HTTP/1.1 errors need no explanation, and the stream is the bare one.
+    memory: Option<Memory>,
+}
+
+enum Requests {
+    One(http1::SendRequest<Outgoing>),
+    Two(http2::SendRequest<Outgoing>),
+}
+
+impl Requests {
+    /// Begins HTTP on a stream.
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        version: HttpVersion,
+    ) -> Result<(Requests, AbortHandle), Failure> {
+        let stream = TokioIo::new(stream);
+        // A connection's errors reach the request that meets them; it ends when the sender is dropped.
+        match version {
+            HttpVersion::One => {
+                let (sender, connection) = http1::handshake(stream)
+                    .await
+                    .map_err(|error| Failure::asking(&error))?;
+                let task = tokio::spawn(connection).abort_handle();
+                Ok((Requests::One(sender), task))
+            }
+            HttpVersion::Two => {
+                let (sender, connection) = http2::handshake(TokioExecutor::new(), stream)
+                    .await
+                    .map_err(|error| Failure::asking(&error))?;
+                let task = tokio::spawn(connection).abort_handle();
+                Ok((Requests::Two(sender), task))
+            }
+        }
+    }
+}
+
+impl Sender {
+    /// Begins HTTP on a stream, and keeps in mind what happens to it.
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        version: HttpVersion,
+    ) -> Result<Sender, Failure> {
+        let stream = Overheard::new(stream, version == HttpVersion::Two);
+        let memory = Some(stream.memory());
+        let (requests, task) = Requests::over(stream, version).await?;
+        Ok(Sender {
+            requests,
+            task,
+            memory,
+        })
+    }
+
+    fn version(&self) -> HttpVersion {
+        match self.requests {
+            Requests::One(_) => HttpVersion::One,
+            Requests::Two(_) => HttpVersion::Two,
+        }
+    }
+
+    /// Why a request was not answered.
+    fn failure(&self, error: &hyper::Error) -> Failure {
+        let known = self.memory.as_ref().and_then(Memory::failure);
+        known.unwrap_or_else(|| Failure::asking(error))
+    }
+
+    async fn ready(&mut self) -> hyper::Result<()> {
+        match &mut self.requests {
+            Requests::One(sender) => sender.ready().await,
+            Requests::Two(sender) => sender.ready().await,
+        }
+    }
+
+    async fn try_send(
+        &mut self,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Outgoing>>> {
+        match &mut self.requests {
+            Requests::One(sender) => sender.try_send_request(request).await,
+            Requests::Two(sender) => sender.try_send_request(request).await,
+        }
+    }
+}
+
+async fn connect(target: &Target) -> Result<Sender, Failure> {
+    let stream = TcpStream::connect((target.host.as_str(), target.port))
+        .await
+        .map_err(|error| Failure::connecting(&error))?;
+    // Small requests must not wait for each other's acknowledgements.
+    stream
+        .set_nodelay(true)
+        .map_err(|error| Failure::connecting(&error))?;
+    match &target.tls {
+        Some(tls) => {
+            let (stream, version) = tls.secure(stream).await?;
+            Sender::over(stream, version).await
+        }
+        None if target.plain == HttpVersion::Two => Sender::over(stream, HttpVersion::Two).await,
+        None => {
+            let (requests, task) = Requests::over(stream, HttpVersion::One).await?;
+            Ok(Sender {
+                requests,
+                task,
+                memory: None,
+            })
+        }
     }
 }
 

@@ -8,7 +8,9 @@
 pub mod answer;
 mod body;
 mod connection;
+mod overheard;
 pub mod target;
+pub mod tls;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

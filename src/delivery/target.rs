@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Uri};
 use tokio::net::TcpStream;
 
 use super::body::Outgoing;
+use super::tls::{HttpVersion, Tls, Transport};
 use crate::fault::{Fault, FaultKind};
 use crate::scenario::Destination;
 use crate::timeline::Job;
-use crate::vibes::registration::{self, check_url};
+use crate::vibes::registration::{self, check_url, split_user};
 
 /// What every request says of who sends it; no other header of Vibes' is published.
 const AGENT: &str = concat!("vibes-mock/", env!("CARGO_PKG_VERSION"));
@@ -18,32 +21,43 @@ const AGENT: &str = concat!("vibes-mock/", env!("CARGO_PKG_VERSION"));
 /// A destination to send to.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The URL as the user wrote it.
+    /// The URL as the user wrote it, but for a user and password in it.
     pub url: String,
     /// Host and port to connect to.
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) timeout: Duration,
+    /// None for http.
+    pub(super) tls: Option<Tls>,
+    /// What is spoken without TLS.
+    pub(super) plain: HttpVersion,
     request: Request<()>,
+    /// The same for HTTP/2, where the URL is whole and says what `Host` does else.
+    request_of_two: Request<()>,
     mark: bool,
 }
 
 impl Target {
-    /// A destination at a URL.
+    /// A destination at a URL. Files that `transport` names are read.
     ///
     /// # Errors
     ///
-    /// What is wrong with the URL and, after a line break, how to mend it.
+    /// What is wrong with the URL or a file and, after a line break, how to mend it.
     pub fn new(
         url: &str,
         destination: &Destination,
         more_headers: &[(HeaderName, HeaderValue)],
         timeout: Duration,
         mark: bool,
+        transport: &Transport,
     ) -> Result<Target, String> {
         let uri = check_url(url)?;
-        let authority = uri.authority().map_or("", |authority| authority.as_str());
-        let host = uri.host().unwrap_or_default();
+        transport.check(&uri)?;
+        let (url, user) = split_user(url);
+        let whole: Uri = url.parse().map_err(|_| format!("`{url}` is not a URL"))?;
+        let authority = whole.authority().map_or("", |authority| authority.as_str());
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let https = uri.scheme_str() == Some("https");
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let built = Request::builder()
             .method(match destination.method {
@@ -65,12 +79,23 @@ impl Target {
         for (name, value) in of_file.chain(more_headers) {
             headers.append(name.clone(), value.clone());
         }
+        if let Some(user) = user
+            && !headers.contains_key(AUTHORIZATION)
+        {
+            headers.insert(AUTHORIZATION, basic(user)?);
+        }
+        let mut request_of_two = request.clone();
+        *request_of_two.uri_mut() = whole;
+        request_of_two.headers_mut().remove(HOST);
         Ok(Target {
-            url: url.to_owned(),
-            host: host.trim_matches(['[', ']']).to_owned(),
-            port: uri.port_u16().unwrap_or(80),
+            host: host.to_owned(),
+            port: uri.port_u16().unwrap_or(if https { 443 } else { 80 }),
             timeout,
+            tls: https.then(|| Tls::new(host, transport)).transpose()?,
+            plain: transport.http.unwrap_or(HttpVersion::One),
+            url,
             request,
+            request_of_two,
             mark,
         })
     }
@@ -113,8 +138,13 @@ impl Target {
         job: &Job,
         body: Outgoing,
         fault: Option<Fault>,
+        version: HttpVersion,
     ) -> Request<Outgoing> {
-        let (mut parts, ()) = self.request.clone().into_parts();
+        let request = match version {
+            HttpVersion::One => &self.request,
+            HttpVersion::Two => &self.request_of_two,
+        };
+        let (mut parts, ()) = request.clone().into_parts();
         if fault.is_some_and(|fault| fault.kind == FaultKind::WrongContentType) {
             let plain = HeaderValue::from_static("text/plain");
             parts.headers.insert(CONTENT_TYPE, plain);
@@ -140,4 +170,41 @@ impl Target {
         }
         Request::from_parts(parts, body)
     }
+}
+
+/// The `Authorization` that a URL's `user:password` stands for.
+fn basic(user: &str) -> Result<HeaderValue, String> {
+    let (name, password) = user.split_once(':').unwrap_or((user, ""));
+    let name = percent_decoded(name);
+    if name.contains(&b':') {
+        return Err(
+            "the user's name in the URL holds a colon, which HTTP cannot send
+\
+             use `--header 'Authorization: …'`"
+                .to_owned(),
+        );
+    }
+    let both = [&name, &b":"[..], &percent_decoded(password)].concat();
+    let mut value = HeaderValue::try_from(format!("Basic {}", BASE64_STANDARD.encode(both)))
+        .map_err(|error| error.to_string())?;
+    // Keeps it out of what is printed for finding faults, and out of HTTP/2's table of headers.
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Each `%` with two hexadecimal digits becomes the byte it means; any other stands for itself.
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        bytes.extend_from_slice(before.as_bytes());
+        let digits = after
+            .get(..2)
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let meant = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(meant.unwrap_or(b'%'));
+        rest = meant.map_or(after, |_| &after[2..]);
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    bytes
 }

@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, renderer::DecorStyle};
 
+use crate::vibes::registration::with_users_hidden;
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -72,7 +74,8 @@ impl Findings {
         list.dedup();
         Findings {
             file: file.into(),
-            source: source.into(),
+            // The line that a finding is about is shown.
+            source: with_users_hidden(&source.into()),
             list,
         }
     }

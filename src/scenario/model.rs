@@ -120,7 +120,8 @@ pub enum RoutingMode {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Destination {
-    /// An `http://` URL of at most 1,024 characters.
+    /// An `http://` or `https://` URL of at most 1,024 characters; `user:password@` in it becomes an
+    /// `Authorization` header.
     pub url: Option<Spanned<String>>,
     /// `POST` or `PUT`.
     #[serde(default)]

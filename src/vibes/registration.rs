@@ -2,6 +2,8 @@
 //!
 //! Documented on Vibes' "Callback API" page; only what decides about a callback is here.
 
+use std::ops::Range;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -95,7 +97,9 @@ pub const MAX_URL: usize = 1024;
 /// What is wrong and, after a line break, how to mend it.
 pub fn check_url(text: &str) -> Result<hyper::Uri, String> {
     const HOW: &str = "write it like `http://127.0.0.1:8080/vibes/callbacks`";
-    let shown: String = text.escape_debug().take(80).collect();
+    // Where a password ends cannot be known before the text is known to be a URL.
+    let known = hide_all_before_the_last_at(text);
+    let shown: String = known.escape_debug().take(80).collect();
     let length = text.chars().count();
     if length > MAX_URL {
         return Err(format!(
@@ -107,24 +111,20 @@ pub fn check_url(text: &str) -> Result<hyper::Uri, String> {
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| format!("`{shown}` is not a URL\n{HOW}"))?;
     match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => {
-            return Err(format!(
-                "`{shown}`: https is not carried out yet by this version\nuse an http URL, or a proxy that speaks https"
-            ));
-        }
+        Some("http" | "https") => {}
         Some(scheme) => {
             return Err(format!("`{shown}` is not an http URL but {scheme}\n{HOW}"));
         }
-        None => return Err(format!("`{shown}` does not begin with http://\n{HOW}")),
+        None => {
+            return Err(format!(
+                "`{shown}` does not begin with http:// or https://\n{HOW}"
+            ));
+        }
     }
     let authority = uri.authority().map_or("", |authority| authority.as_str());
-    if authority.contains('@') {
-        return Err(
-            "a user and password in the URL are not carried out yet by this version\nuse `--header 'Authorization: Basic …'`"
-                .to_owned(),
-        );
-    }
+    let authority = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     if uri.host().is_none_or(str::is_empty) || authority.ends_with(':') {
         return Err(format!(
             "`{shown}` names no host or no port behind the colon\n{HOW}"
@@ -136,9 +136,75 @@ pub fn check_url(text: &str) -> Result<hyper::Uri, String> {
     if let Some((_, port)) = port
         && port.parse::<u16>().ok().is_none_or(|port| port == 0)
     {
+        if text.contains('@') && !port.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(format!(
+                "`{shown}` is not a URL\n\
+                 in a user or password write `/` as %2F, `?` as %3F, `#` as %23, `@` as %40, `:` as %3A"
+            ));
+        }
         return Err(format!(
             "`{shown}`: {port} is not a port\nports are 1 to 65535"
         ));
     }
     Ok(uri)
+}
+
+/// A URL without its `user:password@`, and these two as they stand there.
+pub fn split_user(url: &str) -> (String, Option<&str>) {
+    match user(url) {
+        Some(place) => (
+            [&url[..place.start], &url[place.end + 1..]].concat(),
+            Some(&url[place]).filter(|user| !user.is_empty()),
+        ),
+        None => (url.to_owned(), None),
+    }
+}
+
+/// A text with stars for each user and password of a URL in it, of the same length in bytes.
+pub fn with_users_hidden(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(place) = user(rest) {
+        shown.push_str(&rest[..place.start]);
+        shown.extend(std::iter::repeat_n('*', place.len()));
+        rest = &rest[place.end..];
+    }
+    shown + rest
+}
+
+/// Where the first `user:password` of a URL stands, without the `@`.
+fn user(text: &str) -> Option<Range<usize>> {
+    let mut from = 0;
+    while let Some(at) = text[from..].find("://") {
+        let start = from + at + 3;
+        let rest = &text[start..];
+        let ends = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'');
+        let authority = &rest[..rest.find(ends).unwrap_or(rest.len())];
+        let within = match ends_within_a_password(authority) {
+            true => &rest[..rest.find(['\n', '"', '\'']).unwrap_or(rest.len())],
+            false => authority,
+        };
+        if let Some(at) = within.rfind('@') {
+            return Some(start..start + at);
+        }
+        from = start;
+    }
+    None
+}
+
+/// What follows the colon is no port and nothing follows an `@`: a password has begun, and something in it
+/// looks like the authority's end.
+fn ends_within_a_password(authority: &str) -> bool {
+    let port = authority.split_once(':').map_or("", |(_, port)| port);
+    !authority.starts_with('[')
+        && !authority.contains('@')
+        && port.contains(|c: char| !c.is_ascii_digit())
+}
+
+fn hide_all_before_the_last_at(text: &str) -> String {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    match text[start..].rfind('@') {
+        Some(at) => format!("{}…{}", &text[..start], &text[start + at..]),
+        None => text.to_owned(),
+    }
 }
