@@ -242,8 +242,6 @@ mod usage {
             &["explore", "happy-path", "--to", "http://127.0.0.1:1/"],
             &["run", "happy-path", "--journal", "run.journal"],
             &["run", "happy-path", "--resume"],
-            &["run", "happy-path", "--report", "report.html"],
-            &["trigger", "carrier.sent", "--report", "report.json"],
             &["schema", "openapi"],
             &["schema", "asyncapi"],
         ];

@@ -17,11 +17,14 @@ use crate::delivery::{Stepper, StopSignal};
 use crate::plan::Shard;
 use crate::receiver::{Manner, Receiver};
 use crate::report::attempts::Attempts;
+use crate::report::file::{Form, ReportFile};
 use crate::report::lines::Lines;
 use crate::report::progress::ProgressLine;
+use crate::report::story::Story;
 use crate::report::{Report, human};
 use crate::run::{CONNECTIONS, Run, RunError};
 use crate::scenario::Scenario;
+use crate::scenario::source::plain_words;
 use crate::scenario::units::{Duration, RetryPolicy};
 use crate::timeline::{Job, Speed};
 use crate::vibes::registration::check_url;
@@ -82,6 +85,9 @@ pub struct SendOptions {
     /// human, json (one summary) or jsonl (one line a delivery); human on a terminal, else json
     #[arg(long, value_name = "F", value_enum, hide_possible_values = true)]
     pub format: Option<Format>,
+    /// A file for the result, by its ending: .json, .xml (JUnit) or .html; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub report: Vec<ReportFile>,
     /// Add X-Vibes-Mock-Journey, -Outcome, -Part and -Attempt to each request
     #[arg(long)]
     pub mark: bool,
@@ -97,8 +103,9 @@ pub struct SendOptions {
     /// Record each attempt in this SQLite file, which must not be there yet
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
-    #[arg(long, hide = true)]
-    report: Vec<String>,
+    /// What a page is drawn from.
+    #[arg(skip)]
+    story: Story,
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, String> {
@@ -148,15 +155,6 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 }
 
 impl SendOptions {
-    /// Refuses what is promised and not there yet.
-    pub fn check(&self) -> Result<(), Failed> {
-        let not_yet = [("`--report`", !self.report.is_empty())];
-        match not_yet.into_iter().find(|(_, asked)| *asked) {
-            Some((name, _)) => Err(Failed::not_yet(name)),
-            None => Ok(()),
-        }
-    }
-
     /// Refuses options that do not go with a scenario's destination.
     pub fn check_destination(&self, scenario: &Scenario) -> Result<(), Failed> {
         let url = self.to.as_ref().or(scenario.destination.url.as_ref());
@@ -230,6 +228,9 @@ impl SendOptions {
         if self.format() == Format::Jsonl {
             run = run.observe(Lines(io::stdout()));
         }
+        if self.report.iter().any(|file| file.form() == Form::Html) {
+            run = run.observe(self.story.clone());
+        }
         if self.verbose && !shows {
             run = run.observe(Attempts);
         } else if !self.quiet && !shows && !self.step && io::stderr().is_terminal() {
@@ -238,7 +239,25 @@ impl SendOptions {
         if self.step {
             run = run.step(stepper(stop.clone())?);
         }
+        self.prepare_reports()?;
         Ok(run)
+    }
+
+    /// A run's result must not be lost for want of a folder: that is found out before it.
+    fn prepare_reports(&self) -> Result<(), Failed> {
+        for file in &self.report {
+            file.prepare()
+                .map_err(|error| Failed::usage(unwritable(file, &error)))?;
+        }
+        Ok(())
+    }
+
+    fn write_reports(&self, report: &Report) -> Result<(), Failed> {
+        for file in &self.report {
+            file.write(report, &self.story)
+                .map_err(|error| Failed::delivery(unwritable(file, &error)))?;
+        }
+        Ok(())
     }
 
     fn built_in_receiver(&self) -> Result<String, Failed> {
@@ -288,7 +307,10 @@ impl SendOptions {
         run: Run,
         carry_out: impl FnOnce(Run) -> Result<Report, RunError>,
     ) -> Result<u8, Failed> {
-        let report = carry_out(run)?;
+        let report =
+            carry_out(run).inspect_err(|_| self.report.iter().for_each(ReportFile::abandon))?;
+        // Before anything is printed, since nobody may read that.
+        let written = self.write_reports(&report);
         match self.format() {
             // The distributions are long, and for report files.
             Format::Json => print_json(&Report {
@@ -299,6 +321,7 @@ impl SendOptions {
             Format::Jsonl if !self.quiet => note(human::summary(&report).trim_end()),
             Format::Jsonl => {}
         }
+        written?;
         if let Some(broken) = &report.broken {
             return Err(Failed::delivery(broken.clone()));
         }
@@ -308,6 +331,11 @@ impl SendOptions {
             () => FAILED,
         })
     }
+}
+
+fn unwritable(file: &ReportFile, error: &io::Error) -> String {
+    let path = file.path().display();
+    format!("cannot write the report {path}: {}", plain_words(error))
 }
 
 /// Of several results, the one to end with.

@@ -38,7 +38,12 @@ fn threads(text: &str) -> Result<usize, String> {
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Failed> {
-    args.send.check()?;
+    if args.scenarios.len() > 1 && !args.send.report.is_empty() {
+        return Err(Failed::usage(
+            "`--report` is for one scenario, since each would overwrite the report of the one before\n\
+             run them one by one, each with a file of its own",
+        ));
+    }
     // All are read before the first is sent: an invalid one means that nothing was sent.
     let scenarios: Vec<Scenario> = args
         .scenarios

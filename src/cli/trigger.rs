@@ -65,7 +65,6 @@ fn pair(text: &str) -> Result<(String, Value), String> {
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Failed> {
-    args.send.check()?;
     let outcomes: Vec<&'static Outcome> = args
         .outcomes
         .iter()

@@ -88,6 +88,12 @@ pub fn summary(report: &Report) -> String {
     format!("{}\n{text}", report.scenario)
 }
 
+/// Numbers in a row: `1, 2`.
+pub(super) fn numbers(numbers: &[u64]) -> String {
+    let numbers: Vec<_> = numbers.iter().map(u64::to_string).collect();
+    numbers.join(", ")
+}
+
 fn expected(expectation: &Expectation) -> String {
     let Expectation {
         name,
@@ -104,8 +110,7 @@ fn expected(expectation: &Expectation) -> String {
     };
     let mut text = format!("{verdict}: {name} {expected}, seen {seen}");
     if !journeys.is_empty() && *met == Some(false) {
-        let numbers: Vec<_> = journeys.iter().map(u64::to_string).collect();
-        let _ = write!(text, " (journeys {})", numbers.join(", "));
+        let _ = write!(text, " (journeys {})", numbers(journeys));
     }
     text
 }
@@ -134,7 +139,7 @@ pub fn count(number: u64) -> String {
     grouped
 }
 
-fn decimals(number: f64) -> String {
+pub(super) fn decimals(number: f64) -> String {
     match number {
         n if n >= 100.0 => count(n.round() as u64),
         n if n >= 10.0 => format!("{n:.1}"),
@@ -142,7 +147,7 @@ fn decimals(number: f64) -> String {
     }
 }
 
-fn seconds(seconds: f64) -> String {
+pub(super) fn seconds(seconds: f64) -> String {
     match seconds {
         s if s < 1.0 => format!("{:.0} ms", s * 1000.0),
         s if s < 120.0 => format!("{s:.1} s"),

@@ -1,10 +1,15 @@
 //! What a run came to: one reader of the stream of attempts for each form of telling it.
 
 pub mod attempts;
+mod chart;
+pub mod file;
+pub mod html;
 pub mod human;
+pub mod junit;
 pub mod lines;
 pub mod merge;
 pub mod progress;
+pub mod story;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
