@@ -329,11 +329,11 @@ fn the_journal_tells_a_fault_from_a_bug() {
         .json();
     let connection = rusqlite::Connection::open(&file).unwrap();
     let count = |query: &str| -> u64 { connection.query_row(query, [], |row| row.get(0)).unwrap() };
-    let refused = count("SELECT count(*) FROM deliveries WHERE state = 'failed'");
+    let refused = count("SELECT count(*) FROM results WHERE state = 'failed'");
     assert!(refused > 0);
     assert_eq!(report["failed"], refused);
     assert_eq!(report["failed_by_fault"], refused);
-    let unexplained = "SELECT count(*) FROM deliveries WHERE state = 'failed' AND fault IS NULL";
+    let unexplained = "SELECT count(*) FROM results WHERE state = 'failed' AND fault IS NULL";
     assert_eq!(count(unexplained), 0);
     let truncated = "SELECT count(*) FROM attempts WHERE fault = 'truncated_body' AND status = 400";
     assert_eq!(count(truncated), 3);

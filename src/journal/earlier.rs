@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::{JournalError, delivery_id, open};
+use super::{JournalError, delivery_id, journey_of, open};
 use crate::plan::Callback;
 use crate::timeline::{History, Past};
 
@@ -38,8 +38,8 @@ pub struct Entry {
     pub status: Option<u16>,
     /// The kind of error and its words, if there was no answer.
     pub error: Option<(String, String)>,
-    /// Whether it was the last attempt at its delivery so far, and what became of that.
-    pub state: Option<String>,
+    /// What became of the delivery then: `accepted`, `failed` or `waiting`.
+    pub state: String,
     /// From when it was due to its end.
     pub latency: Duration,
     /// From when it was due to its start.
@@ -69,8 +69,17 @@ impl Earlier {
     ///
     /// The file cannot be opened.
     pub fn history(&self) -> Result<Box<dyn History>, JournalError> {
+        let connection = open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        // The journal has no index, since that would cost more than it gives while the run goes on. This
+        // one is a file of SQLite's own, so memory does not grow with it.
+        connection
+            .execute_batch(
+                "CREATE TEMP TABLE past (id INTEGER PRIMARY KEY, attempt INTEGER, retry_due_ns INTEGER);
+                 INSERT OR REPLACE INTO past SELECT id, attempt, retry_due_ns FROM attempts ORDER BY rowid;",
+            )
+            .map_err(|error| JournalError::new(&self.path, error))?;
         Ok(Box::new(Told {
-            connection: open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+            connection,
             earlier: self.clone(),
         }))
     }
@@ -84,29 +93,28 @@ impl Earlier {
         let connection = open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let mut read = || -> rusqlite::Result<()> {
             let mut query = connection.prepare(
-                "SELECT outcome, journey, copy, attempt, a.fault, status, error, detail, latency_us, lag_us,
-                   CASE WHEN attempt = (SELECT max(attempt) FROM attempts WHERE delivery = id)
-                        THEN state END
-                 FROM attempts a JOIN deliveries ON id = delivery",
+                "SELECT outcome, id, attempt, fault, status, error, detail, latency_us, lag_us, state
+                 FROM attempts",
             )?;
             let mut rows = query.query([])?;
             while let Some(row) = rows.next()? {
-                let error: Option<String> = row.get(6)?;
-                let detail: Option<String> = row.get(7)?;
+                let id: i64 = row.get(1)?;
+                let error: Option<String> = row.get(5)?;
+                let detail: Option<String> = row.get(6)?;
                 let micros = |at| -> rusqlite::Result<Duration> {
                     Ok(Duration::from_micros(row.get::<_, i64>(at)?.unsigned_abs()))
                 };
                 tell(Entry {
                     outcome: row.get(0)?,
-                    journey: row.get::<_, i64>(1)?.unsigned_abs(),
-                    copy: row.get(2)?,
-                    attempt: row.get(3)?,
-                    fault: row.get(4)?,
-                    status: row.get(5)?,
+                    journey: journey_of(id),
+                    copy: id & 1 == 1,
+                    attempt: row.get(2)?,
+                    fault: row.get(3)?,
+                    status: row.get(4)?,
                     error: error.map(|error| (error, detail.unwrap_or_default())),
-                    latency: micros(8)?,
-                    lag: micros(9)?,
-                    state: row.get(10)?,
+                    latency: micros(7)?,
+                    lag: micros(8)?,
+                    state: row.get(9)?,
                 });
             }
             Ok(())
@@ -130,30 +138,22 @@ impl History for Told {
         if callback.due > self.earlier.last_due {
             return Ok(Past::Untouched);
         }
-        let look = || -> rusqlite::Result<Option<(String, Option<i64>)>> {
+        let look = || -> rusqlite::Result<Option<(u32, Option<i64>)>> {
             self.connection
-                .prepare_cached("SELECT state, retry_due_ns FROM deliveries WHERE id = ?1")?
+                .prepare_cached("SELECT attempt, retry_due_ns FROM past WHERE id = ?1")?
                 .query_row([delivery_id(callback)], |row| {
                     Ok((row.get(0)?, row.get(1)?))
                 })
                 .optional()
         };
-        let failed = |error| format!("the journal cannot be read: {error}");
-        Ok(match look().map_err(failed)? {
+        let past = look().map_err(|error| format!("the journal cannot be read: {error}"))?;
+        Ok(match past {
             None => Past::Untouched,
             Some((_, None)) => Past::Done,
-            Some((_, Some(due))) => Past::Waiting {
+            Some((attempts, Some(due))) => Past::Waiting {
                 due: due.unsigned_abs(),
-                attempt: self.attempts(callback).map_err(failed)? + 1,
+                attempt: attempts + 1,
             },
         })
-    }
-}
-
-impl Told {
-    fn attempts(&self, callback: &Callback) -> rusqlite::Result<u32> {
-        self.connection
-            .prepare_cached("SELECT max(attempt) FROM attempts WHERE delivery = ?1")?
-            .query_row([delivery_id(callback)], |row| row.get(0))
     }
 }

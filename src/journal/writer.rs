@@ -147,10 +147,11 @@ fn insert(connection: &Connection, row: &Row) -> rusqlite::Result<()> {
         Next::Retry(due) => ("waiting", Some(due as i64)),
     };
     let part = |number: u8| (callback.parts > 0).then_some(number);
+    let fault = row.fault.map(FaultKind::name);
     if row.job.attempt == 1 {
         connection
             .prepare_cached(
-                "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             )?
             .execute(params![
                 id,
@@ -162,43 +163,36 @@ fn insert(connection: &Connection, row: &Row) -> rusqlite::Result<()> {
                 callback.outcome.name,
                 part(callback.part),
                 part(callback.parts),
-                row.fault.map(FaultKind::name),
+                fault,
                 callback.due as i64,
                 &row.body[..],
-                state,
-                retry,
             ])?;
-    } else {
-        connection
-            .prepare_cached("UPDATE deliveries SET state = ?2, retry_due_ns = ?3 WHERE id = ?1")?
-            .execute(params![id, state, retry])?;
     }
     let (status, answer, error, detail) = match &row.answer {
         Ok(answer) => (Some(answer.status), answer.text.as_deref(), None, None),
-        Err(failure) => (
-            None,
-            None,
-            Some(failure.kind.name()),
-            Some(failure.detail.as_str()),
-        ),
+        Err(Failure { kind, detail }) => (None, None, Some(kind.name()), Some(detail.as_str())),
     };
     connection
         .prepare_cached(
-            "INSERT INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            "INSERT INTO attempts
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?
         .execute(params![
             id,
+            callback.outcome.name,
             row.job.attempt,
+            fault,
             row.job.due as i64,
             row.job.started as i64,
             row.ended_us as i64,
             row.lag_us as i64,
             row.latency_us as i64,
-            row.fault.map(FaultKind::name),
             status,
             answer,
             error,
             detail,
+            state,
+            retry,
         ])?;
     Ok(())
 }

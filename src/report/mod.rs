@@ -282,9 +282,9 @@ impl Tally {
                 (None, Some((kind, detail))) => Err((kind, detail)),
                 (None, None) => Err(("", "")),
             },
-            accepted: match entry.state.as_deref() {
-                Some("accepted") => Some(true),
-                Some("failed") => Some(false),
+            accepted: match entry.state.as_str() {
+                "accepted" => Some(true),
+                "failed" => Some(false),
                 _ => None,
             },
             latency: entry.latency,
