@@ -42,7 +42,7 @@ journeys:
 events:
   - event_type: day_of_delivery
     count: 10000000
-    arrivals: {rate: 5000/s}
+    arrivals: {rate: 1000/s}
     event_data: {first_name: Bob, external_person_id: abcd12345, delivery_time: 5:00 PM}
     debug_data: {field: CUST_SYSTEM}
     journey: delivered

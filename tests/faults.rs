@@ -129,7 +129,11 @@ fn look(mut stream: &TcpStream, list: &Mutex<Vec<Seen>>) -> Option<bool> {
         end,
         took: began.elapsed(),
     });
-    let status = if readable { "200 OK" } else { "400 Bad Request" };
+    let status = if readable {
+        "200 OK"
+    } else {
+        "400 Bad Request"
+    };
     let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
     stream.write_all(answer.as_bytes()).ok()?;
     Some(end == End::Whole)
@@ -296,7 +300,11 @@ fn first_during_and_when_choose() {
         let held = ["delay", "reorder", "duplicate"];
         let held = held.contains(&line["fault"].as_str().unwrap_or_default());
         if !held {
-            assert_eq!((2000..2500).contains(&due), line["fault"] == "drop", "{line}");
+            assert_eq!(
+                (2000..2500).contains(&due),
+                line["fault"] == "drop",
+                "{line}"
+            );
         }
     }
     let stages = struck("wrong_content_type");
@@ -328,7 +336,7 @@ fn the_journal_tells_a_fault_from_a_bug() {
         .expect_code(0)
         .json();
     let connection = rusqlite::Connection::open(&file).unwrap();
-    let count = |query: &str| -> u64 { connection.query_row(query, [], |row| row.get(0)).unwrap() };
+    let count = |query: &str| -> i64 { connection.query_row(query, [], |row| row.get(0)).unwrap() };
     let refused = count("SELECT count(*) FROM results WHERE state = 'failed'");
     assert!(refused > 0);
     assert_eq!(report["failed"], refused);
@@ -344,7 +352,9 @@ fn a_copy_comes_even_after_it_was_accepted() {
     let receiver = Receiver::answering("200 OK");
     let scenario = format!("{EVENTS}faults: [{{fault: duplicate, first: 5, after: 3s}}]\n");
     let url = receiver.url();
-    let args = ["run", "-", "--to", &url, "--speed", "max", "--quiet", "--seed", "1"];
+    let args = [
+        "run", "-", "--to", &url, "--speed", "max", "--quiet", "--seed", "1",
+    ];
     run_with_input(&args, &scenario).expect_code(0);
     let mut times: BTreeMap<String, u64> = BTreeMap::new();
     for request in receiver.requests() {
@@ -373,7 +383,10 @@ fn an_expectation_that_is_not_met_is_told_with_its_journeys() {
     assert_eq!(of("callbacks routing.*")["met"], true);
     assert_eq!(of("callbacks handset.delivered")["met"], true);
     let rejected = of("callbacks carrier.rejected");
-    assert_eq!((&rejected["met"], &rejected["expected"]), (&Value::from(false), &Value::from("0")));
+    assert_eq!(
+        (&rejected["met"], &rejected["expected"]),
+        (&Value::from(false), &Value::from("0"))
+    );
     let status = of("every status");
     assert_eq!(status["met"], false);
     assert_eq!(status["count"], rejected["count"]);
@@ -384,7 +397,11 @@ fn an_expectation_that_is_not_met_is_told_with_its_journeys() {
 
     // For people as well, and met expectations end well.
     let shown = run_with_input(&[&args[..], &["--format", "human"]].concat(), &scenario);
-    assert!(shown.out.contains("NO: callbacks carrier.rejected 0"), "{}", shown.out);
+    assert!(
+        shown.out.contains("NO: callbacks carrier.rejected 0"),
+        "{}",
+        shown.out
+    );
     let met = format!("{EVENTS}expect: {{callbacks: {{handset.delivered: 100..150}}}}\n");
     let fine = Receiver::answering("200 OK");
     let url = fine.url();

@@ -72,7 +72,15 @@ fn killed(number: usize, threads: &str) -> usize {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("s.yaml"), SCENARIO).unwrap();
     let (receiver, times) = counting();
-    let more = ["--resume", "--seed", "3", "--start", "2026-01-01T00:00:00Z", "--threads", threads];
+    let more = [
+        "--resume",
+        "--seed",
+        "3",
+        "--start",
+        "2026-01-01T00:00:00Z",
+        "--threads",
+        threads,
+    ];
     let mut kills = 0;
     for at in 0..number {
         let mut child = command(folder.path(), &receiver.url(), &more)
@@ -113,8 +121,15 @@ fn killed(number: usize, threads: &str) -> usize {
         .expect_code(0)
         .json();
     let count = |report: &Value| {
-        ["callbacks", "accepted", "attempts", "retried", "responses", "outcomes"]
-            .map(|key| report[key].clone())
+        [
+            "callbacks",
+            "accepted",
+            "attempts",
+            "retried",
+            "responses",
+            "outcomes",
+        ]
+        .map(|key| report[key].clone())
     };
     assert_eq!(count(&again), count(&report));
     kills
@@ -151,11 +166,20 @@ fn another_run_is_refused_with_the_difference() {
     let sent = receiver.requests().len();
     refused(&[], &["there is such a file already", "--resume"]);
     refused(&["--resume", "--seed", "4"], &["its seed is 3, not 4"]);
-    refused(&["--resume", "--start", "2026-01-02T00:00:00Z"], &["its start is 2026-01-01"]);
-    refused(&["--resume", "--shard", "0/2"], &["its shard is 0/1, not 0/2"]);
+    refused(
+        &["--resume", "--start", "2026-01-02T00:00:00Z"],
+        &["its start is 2026-01-01"],
+    );
+    refused(
+        &["--resume", "--shard", "0/2"],
+        &["its shard is 0/1, not 0/2"],
+    );
     let changed = SCENARIO.replace("text: Hi", "text: Hello");
     fs::write(folder.path().join("s.yaml"), changed).unwrap();
-    refused(&["--resume"], &["changed in line 4", "text: Hi", "text: Hello"]);
+    refused(
+        &["--resume"],
+        &["changed in line 4", "text: Hi", "text: Hello"],
+    );
     fs::write(folder.path().join("s.yaml"), SCENARIO).unwrap();
 
     let connection = rusqlite::Connection::open(folder.path().join("run.sqlite")).unwrap();
@@ -164,7 +188,11 @@ fn another_run_is_refused_with_the_difference() {
         .unwrap();
     drop(connection);
     refused(&["--resume"], &["its version is 9.9.9"]);
-    fs::write(folder.path().join("run.sqlite"), "no database at all, but some text").unwrap();
+    fs::write(
+        folder.path().join("run.sqlite"),
+        "no database at all, but some text",
+    )
+    .unwrap();
     refused(&["--resume"], &["run.sqlite", "no journal of vibes-mock"]);
     assert_eq!(receiver.requests().len(), sent, "nothing was sent");
 }
@@ -185,13 +213,20 @@ fn a_journal_that_cannot_grow_ends_the_run_with_a_word() {
     shell.args(["-c", &script]).current_dir(folder.path());
     let ran = finish(&mut shell, "").expect_code(1);
     assert!(ran.err.contains("run.sqlite"), "{}", ran.err);
-    assert!(ran.err.contains("cannot be written any more"), "{}", ran.err);
+    assert!(
+        ran.err.contains("cannot be written any more"),
+        "{}",
+        ran.err
+    );
     // What is in it is true, and enough to go on with.
     let sent = receiver.requests().len();
     assert!(sent < 6000, "it went on");
-    let report = finish(&mut command(folder.path(), &receiver.url(), &["--resume"]), "")
-        .expect_code(0)
-        .json();
+    let report = finish(
+        &mut command(folder.path(), &receiver.url(), &["--resume"]),
+        "",
+    )
+    .expect_code(0)
+    .json();
     assert_eq!(report["accepted"], 6000);
     assert!(receiver.requests().len() <= 6000 + CONNECTIONS);
 }

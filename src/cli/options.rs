@@ -29,6 +29,9 @@ use crate::scenario::units::{Duration, RetryPolicy};
 use crate::timeline::{Job, Speed};
 use crate::vibes::registration::check_url;
 
+/// Signals that come so soon after another mean the same.
+const SAME_SIGNAL: std::time::Duration = std::time::Duration::from_millis(300);
+
 /// So many lines of the built-in receiver are shown without `-v`.
 const SHOWN: u64 = 200;
 
@@ -353,8 +356,10 @@ pub fn stop_on_signals() -> io::Result<StopSignal> {
             .build()?;
         runtime.block_on(async {
             signalled().await?;
-            told.stop();
             note("Stopping; what is under way may end. Once more to end at once.");
+            told.stop();
+            // `timeout` and others signal the process and its group: twice, and mean it once.
+            tokio::time::sleep(SAME_SIGNAL).await;
             signalled().await?;
             std::process::exit(i32::from(INTERRUPTED));
         })

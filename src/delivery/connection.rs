@@ -157,7 +157,10 @@ impl Requests {
         // A connection's errors reach the request that meets them; it ends when the sender is dropped.
         match version {
             HttpVersion::One => {
-                let (sender, connection) = http1::handshake(stream)
+                let (sender, connection) = http1::Builder::new()
+                    // One piece is cheaper to write than two, even if it must be put together.
+                    .writev(false)
+                    .handshake(stream)
                     .await
                     .map_err(|error| Failure::asking(&error))?;
                 let task = tokio::spawn(connection).abort_handle();
