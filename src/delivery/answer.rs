@@ -101,8 +101,9 @@ impl Failure {
     /// Of making a connection.
     pub(crate) fn connecting(error: &std::io::Error) -> Failure {
         use std::io::ErrorKind;
-        // EMFILE, ENFILE, EADDRNOTAVAIL and their kin on Windows.
-        const EXHAUSTED: [i32; 6] = [24, 23, 99, 49, 10024, 10048];
+        // EMFILE, ENFILE, EADDRNOTAVAIL and their kin on Windows; EBUSY is what looking a name up says if
+        // no descriptor is left for it.
+        const EXHAUSTED: [i32; 7] = [24, 23, 99, 49, 10024, 10048, 16];
         let exhausted = error
             .raw_os_error()
             .is_some_and(|code| EXHAUSTED.contains(&code));
@@ -132,7 +133,15 @@ impl Failure {
 
     /// Of reading the answer's body.
     pub(crate) fn reading(error: &hyper::Error) -> Failure {
-        Failure::new(FailureKind::ClosedWithinAnswer, with_sources(error))
+        use std::io::ErrorKind;
+        let source = std::error::Error::source(error);
+        let source = source.and_then(|source| source.downcast_ref::<std::io::Error>());
+        let kind = match source.map(std::io::Error::kind) {
+            // Chunks that are none.
+            Some(ErrorKind::InvalidData | ErrorKind::InvalidInput) => FailureKind::NotHttp,
+            _ => FailureKind::ClosedWithinAnswer,
+        };
+        Failure::new(kind, with_sources(error))
     }
 }
 
