@@ -353,8 +353,9 @@ pub fn stop_on_signals() -> io::Result<StopSignal> {
             .build()?;
         runtime.block_on(async {
             signalled().await?;
-            told.stop();
+            // Said first: what is told ends the program, perhaps before another word.
             note("Stopping; what is under way may end. Once more to end at once.");
+            told.stop();
             signalled().await?;
             std::process::exit(i32::from(INTERRUPTED));
         })
