@@ -52,13 +52,15 @@ impl FromStr for Statuses {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let class = text.strip_suffix("xx").and_then(|class| class.parse().ok());
-        match (class, text.parse()) {
-            (Some(class @ 1..=9), _) => Ok(Statuses {
+        let digits = text.strip_suffix("xx").unwrap_or(text);
+        // Rust's numbers may have a sign and zeros in front.
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
+        match digits.parse() {
+            Ok(class @ 1..=9) if plain && text.len() == 3 => Ok(Statuses {
                 from: class * 100,
                 to: class * 100 + 99,
             }),
-            (None, Ok(status @ 100..=999)) => Ok(Statuses {
+            Ok(status @ 100..=999) if plain && text.len() == 3 => Ok(Statuses {
                 from: status,
                 to: status,
             }),
@@ -100,7 +102,14 @@ impl FromStr for Counts {
                 "`{text}` is not a count\nwrite a number, a range such as `950..1000`, or one of `> 0`, `>= 5`, `< 10`, `<= 9`"
             )
         };
-        let number = |text: &str| text.trim().parse::<u64>().map_err(|_| bad());
+        let number = |text: &str| {
+            let plain = !text.trim().starts_with('+');
+            text.trim()
+                .parse::<u64>()
+                .ok()
+                .filter(|_| plain)
+                .ok_or_else(bad)
+        };
         let range = |from, to| Ok(Counts { from, to });
         if let Some((from, to)) = text.split_once("..") {
             let (from, to) = (number(from)?, number(to)?);
@@ -139,7 +148,7 @@ impl fmt::Display for Counts {
 }
 
 macro_rules! number_or_text {
-    ($type:ty, $name:literal, $what:literal, $pattern:literal, $smallest:literal) => {
+    ($type:ty, $name:literal, $what:literal, $pattern:literal, $smallest:literal, $largest:expr) => {
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Either;
@@ -167,7 +176,7 @@ macro_rules! number_or_text {
                 json_schema!({
                     "description": $what,
                     "anyOf": [
-                        {"type": "integer", "minimum": $smallest},
+                        {"type": "integer", "minimum": $smallest, "maximum": $largest},
                         {"type": "string", "pattern": $pattern},
                     ],
                 })
@@ -181,14 +190,16 @@ number_or_text!(
     "Statuses",
     "a status such as `200`, or a class such as `2xx`",
     "^([1-9][0-9]{2}|[1-9]xx)$",
-    100
+    100,
+    999
 );
 number_or_text!(
     Counts,
     "Counts",
     "a count such as `5`, `> 0`, `<= 10` or `950..1000`",
-    "^ *((>=|<=|>|<|=)? *[0-9]+|[0-9]+ *\\.\\. *[0-9]+) *$",
-    0
+    r"^(?!\s*<\s*0+\s*$)\s*((>=|<=|>|<|=)?\s*[0-9]+|[0-9]+\s*\.\.\s*[0-9]+)\s*$",
+    0,
+    u64::MAX
 );
 
 /// One expectation, and what became of it.
@@ -305,7 +316,8 @@ impl Judge {
                 seen: tally.count.to_string(),
                 met: (!share).then_some(met),
                 count: tally.count,
-                journeys: match met {
+                // Whether they matter, only the whole run can tell.
+                journeys: match met && !share {
                     true => Vec::new(),
                     false => tally.journeys.clone(),
                 },
@@ -326,12 +338,24 @@ pub fn merge(into: &mut Expectation, other: &Expectation) {
     if into.name.starts_with("callbacks ") {
         into.seen = into.count.to_string();
     } else if other.met == Some(false) {
-        into.seen = match into.met {
-            Some(false) => format!("{}; {}", into.seen, other.seen),
+        into.seen = match (into.met, into.name.as_str()) {
+            (_, "every within") => format!("{} later", into.count),
+            (Some(false), _) => add_seen(&into.seen, &other.seen),
             _ => other.seen.clone(),
         };
         into.met = Some(false);
     }
+}
+
+/// `404 ×2, 500 ×1` and `404 ×1` are `404 ×3, 500 ×1`.
+fn add_seen(one: &str, other: &str) -> String {
+    let mut sum: BTreeMap<&str, u64> = BTreeMap::new();
+    for seen in one.split(", ").chain(other.split(", ")) {
+        let (what, times) = seen.rsplit_once(" ×").unwrap_or((seen, "1"));
+        *sum.entry(what).or_default() += times.parse().unwrap_or(1);
+    }
+    let sum = sum.iter().map(|(what, times)| format!("{what} ×{times}"));
+    sum.collect::<Vec<_>>().join(", ")
 }
 
 /// Judges the counts of a whole run that was added up from shares.
@@ -367,7 +391,7 @@ mod tests {
             assert_eq!((counts.from, counts.to), (few, many), "{text}");
             assert_eq!(counts.to_string().parse(), Ok(counts));
         }
-        for bad in ["", "many", "-1", "5..", "9..5", "< 0", "1.5"] {
+        for bad in ["", "many", "-1", "+5", "> +5", "5..", "9..5", "< 0", "1.5"] {
             assert!(bad.parse::<Counts>().is_err(), "{bad}");
         }
     }
@@ -377,7 +401,9 @@ mod tests {
         let two: Statuses = "2xx".parse().unwrap_or(Statuses { from: 1, to: 0 });
         assert!(two.holds(200) && two.holds(299) && !two.holds(300));
         assert_eq!("404".parse(), Ok(Statuses { from: 404, to: 404 }));
-        for bad in ["xx", "0xx", "20x", "99", "1000", "ok"] {
+        for bad in [
+            "xx", "0xx", "+2xx", "02xx", "20x", "99", "0200", "+200", "1000", "ok",
+        ] {
             assert!(bad.parse::<Statuses>().is_err(), "{bad}");
         }
     }

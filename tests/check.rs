@@ -71,6 +71,7 @@ broken! {
     cron_of_centuries
     cron_that_never_comes
     deeply_nested
+    delays_that_say_not_by_how_much
     destination_words
     details_on_the_way
     double_keys
@@ -89,8 +90,25 @@ broken! {
     events_left_empty
     events_of_an_empty_list
     everything_at_once
-    expect
-    faults
+    expect_counts
+    expect_counts_backwards
+    expect_outcomes
+    expect_statuses
+    expect_statuses_of_three_digits
+    expect_unknown_keys
+    expect_within
+    expect_wrong_types
+    fault_conditions
+    fault_firsts
+    fault_firsts_that_are_no_numbers
+    fault_journeys
+    fault_journeys_without_any
+    fault_lengths
+    fault_outcomes
+    fault_rates
+    fault_times
+    fault_times_backwards
+    faults_unknown
     filters_used_wrongly
     foreign_tag
     full_name_of_an_outcome
@@ -103,6 +121,7 @@ broken! {
     impossible_receipts_of_a_refused_message
     impossible_receipts_of_an_mms
     journey_without_any
+    keys_of_other_faults
     list_as_a_key
     lists_for_maps
     loop_in_a_loop
@@ -138,6 +157,7 @@ broken! {
     template_without_quotes
     text_that_doubles
     text_without_end
+    too_many_faults
     too_many_parts
     two_documents
     two_outcomes_in_one
@@ -261,6 +281,8 @@ fn findings_point_at_the_line_of_the_mistake() {
         ("event-types-from-templates.yaml", &[2, 3]),
         ("event-data-too-big.yaml", &[3]),
         ("unclosed-bracket.yaml", &[2]),
+        ("keys-of-other-faults.yaml", &[2, 3, 4, 6, 7]),
+        ("too-many-faults.yaml", &[2]),
     ] {
         let ran = run_in(&folder(), &["check", "--format", "json", file]);
         let json = ran.json();
@@ -410,7 +432,7 @@ fn standard_input() {
 
 #[test]
 fn several_files_are_all_checked() {
-    let files = ["seed-negative.yaml", "happy-path", "faults.yaml"];
+    let files = ["seed-negative.yaml", "happy-path", "fault-outcomes.yaml"];
     let ran = refused(run_in(&folder(), &[&["check"][..], &files].concat()));
     insta::assert_snapshot!(ran.shown());
 }

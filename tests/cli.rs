@@ -9,7 +9,7 @@
 
 mod outside;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -114,7 +114,7 @@ mod words {
                 }
             )*};
         }
-        help! { run trigger plan check catalog segments listen replay schema completions man }
+        help! { run trigger plan check catalog segments listen replay merge schema completions man }
     }
 
     #[test]
@@ -240,8 +240,6 @@ mod usage {
             &["serve"],
             &["serve", "scenarios", "--port", "0"],
             &["explore", "happy-path", "--to", "http://127.0.0.1:1/"],
-            &["run", "happy-path", "--journal", "run.journal"],
-            &["run", "happy-path", "--resume"],
             &["schema", "openapi"],
             &["schema", "asyncapi"],
         ];
@@ -250,11 +248,6 @@ mod usage {
             assert_eq!(ran.out, "", "{args:?}");
             let (not, yet) = (ran.err.find("not"), ran.err.find("yet"));
             assert!(not.is_some() && not < yet, "{args:?}: {}", ran.err);
-            assert!(
-                !Path::new(env!("CARGO_MANIFEST_DIR"))
-                    .join("tests/run.journal")
-                    .exists()
-            );
         }
     }
 
@@ -516,6 +509,28 @@ mod plan {
         shards.sort();
         assert!(lines.len() > 1000);
         assert!(lines == shards);
+    }
+
+    /// Whom a fault strikes, and how many of each kind, as a run then says too.
+    #[test]
+    fn faults() {
+        let args = [&["plan", "faulty-network"][..], &SEEDED].concat();
+        let plan = |format| run(&[&args[..], &["--format", format]].concat()).expect_code(0);
+        let shown = plan("human");
+        insta::assert_snapshot!("plan_faults", shown.out);
+        let faults = plan("json").json()["faults"].clone();
+        assert_eq!(faults.as_object().unwrap().len(), 11, "{faults}");
+        let mut counted = BTreeMap::new();
+        for line in plan("jsonl").json_lines() {
+            if let Some(fault) = line["fault"].as_str() {
+                *counted.entry(fault.to_owned()).or_insert(0_u64) += 1;
+            }
+        }
+        assert_eq!(faults, serde_json::to_value(&counted).unwrap());
+        for (fault, times) in counted {
+            let word = format!(" {fault} ");
+            assert_eq!(shown.out.matches(&word).count() as u64, times, "{fault}");
+        }
     }
 
     /// `vibes-mock plan big | head -1`

@@ -84,6 +84,10 @@ const NO_SCHEMA: &[(&str, &str)] = &[
     ("no-events", "routes alone would do"),
     ("part-beyond-the-message", "how a text splits"),
     ("ramp-over-no-time", "a comparison"),
+    ("expect-counts-backwards", "a comparison"),
+    ("fault-journeys", "a reference within the file"),
+    ("fault-journeys-without-any", "a reference within the file"),
+    ("fault-times-backwards", "a comparison"),
     ("ranges-backwards", "a comparison"),
     ("seed-too-large", "editors read it as a number that fits"),
     ("tags-nested-too-deep", "a template"),
@@ -289,6 +293,22 @@ routes:
   - when: {event_type: order_*, event_data.mdn: "+1555*", debug_data.a.b: x}
     journey: detailed
   - journey: {empty: 1}
+faults:
+  - {fault: duplicate, rate: 2%, first: 5, during: " 30s .. 1.5m ", after: "0s .. 5s", when: {outcome: carrier.*, event_type: a*, journey: short}}
+  - {fault: delay, rate: 007.5 %, by: 30s..60s}
+  - {fault: delay, rate: 100.0%, by: {median: 2s, p99: 1m}, when: {outcome: carrier.sent}}
+  - {fault: reorder, rate: "0.5%", within: 10s}
+  - {fault: slow_body, over: 250ms, first: 1000000}
+  - {fault: drop, during: 1h..48h}
+  - fault: invalid_json
+  - fault: truncated_body
+  - fault: wrong_length
+  - fault: wrong_content_type
+  - fault: close_early
+  - fault: quirky_ids
+expect:
+  every: {status: 2xx, within: 2s}
+  callbacks: {routing.accepted: 5, carrier.*: "> 0", handset.delivered: 9 .. 10, carrier.sent: ">=3", "*": "<= 99", "*.sent": "= 7", handset.*: " < 1 "}
 "##;
 
 #[test]
@@ -336,7 +356,12 @@ fn the_schema_and_check_agree_on_types() {
                 }
             };
             // Names that refer to others, and what it all comes to, are no business of a schema.
-            let beyond = ["unknown journey", "no journey is named", "has no events"];
+            let beyond = [
+                "unknown journey",
+                "no journey is named",
+                "no journey is called",
+                "has no events",
+            ];
             let agree = match (schema.is_valid(&value), &read) {
                 (true, Ok(_)) | (false, Err(_)) => true,
                 (true, Err(_)) => beyond.iter().any(|words| message.contains(words)),
@@ -354,6 +379,116 @@ fn the_schema_and_check_agree_on_types() {
         "{} differ: {differing:#?}",
         differing.len()
     );
+}
+
+/// Both judge alike how faults and expectations are written, whatever else is in the file.
+#[test]
+fn the_schema_and_check_agree_on_faults_and_expectations() {
+    let schema = validator("scenario");
+    let fault = |key: &str, value: Value| json!({"fault": "drop", key: value});
+    let mut faults = vec![
+        json!({"fault": "delay"}),
+        json!({"fault": "delay", "by": "1s", "over": "1s"}),
+        json!({"fault": "reorder", "within": "1s..2s"}),
+        json!({"by": "1s"}),
+    ];
+    for key in ["by", "after", "within", "over"] {
+        for kind in ["delay", "duplicate", "reorder", "slow_body", "drop"] {
+            faults.push(json!({"fault": kind, key: "1s"}));
+        }
+    }
+    for rate in [
+        "0%", "000.0%", "1%", "99.9 %", "0100%", "100.1%", "101%", "2", "-1%", "+1%", " 1%", ".5%",
+        "5.%", "%",
+    ] {
+        faults.push(fault("rate", json!(rate)));
+    }
+    for during in [
+        "1s..2s",
+        " 1s .. 2s",
+        "1s",
+        "1..2",
+        "..2s",
+        "1s..",
+        "1s...2s",
+    ] {
+        faults.push(fault("during", json!(during)));
+        faults.push(json!({"fault": "delay", "by": during}));
+    }
+    for first in [
+        json!(0),
+        json!(1),
+        json!(1_000_000),
+        json!(1_000_001),
+        json!("1"),
+    ] {
+        faults.push(fault("first", first));
+    }
+    for (key, pattern) in [
+        ("outcome", "carrier.sent"),
+        ("outcome", "carrier.snt"),
+        ("outcome", "c*"),
+        ("event_type", "x"),
+        ("stage", "carrier"),
+    ] {
+        faults.push(fault("when", json!({key: pattern})));
+    }
+    let mut expects = Vec::new();
+    for status in [
+        json!(99),
+        json!(100),
+        json!(999),
+        json!(1000),
+        json!("200"),
+        json!("2xx"),
+        json!("0xx"),
+        json!("20x"),
+        json!("+200"),
+        json!("0200"),
+        json!("+2xx"),
+        json!("02xx"),
+        json!("2XX"),
+    ] {
+        expects.push(json!({"every": {"status": status}}));
+    }
+    for count in [
+        json!(0),
+        json!(7),
+        json!("7"),
+        json!("> 0"),
+        json!(">0 "),
+        json!("< 0"),
+        json!("<00"),
+        json!("< 10"),
+        json!("+5"),
+        json!("> +5"),
+        json!("1 .. 5"),
+        json!(" 1..5 "),
+        json!("1.."),
+        json!("..5"),
+        json!("=> 5"),
+        json!("= 5"),
+        json!("== 5"),
+        json!("many"),
+        json!(""),
+        json!(1.5),
+    ] {
+        expects.push(json!({"callbacks": {"carrier.sent": count}}));
+    }
+    for name in ["carrier.sent", "sent", "*", "handset.*", "*.sent"] {
+        expects.push(json!({"callbacks": {name: 1}}));
+    }
+    let files = faults.into_iter().map(|fault| ("faults", json!([fault])));
+    let files = files.chain(expects.into_iter().map(|expect| ("expect", expect)));
+    let mut differing = Vec::new();
+    for (key, value) in files {
+        let file = json!({"events": [{"event_type": "a"}], key: value});
+        let read = vibes_mock::Scenario::parse("it", &file.to_string());
+        if schema.is_valid(&file) != read.is_ok() {
+            differing.push(format!("{file}: check: {}", read.is_ok()));
+        }
+    }
+    assert!(differing.is_empty(), "{differing:#?}");
 }
 
 fn collect(value: &Value, path: String, paths: &mut Vec<String>) {

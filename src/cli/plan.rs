@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::options::TimeOptions;
 use super::output::{Failed, Format, note, print_json};
+use crate::fault::FaultKind;
 use crate::plan::{Callback, Parameters, Plan, PlanError, Shard, instant};
 use crate::run::fresh_seed;
 use crate::scenario::Scenario;
@@ -42,6 +43,8 @@ struct Summary<'a> {
     journeys: u64,
     callbacks: u64,
     outcomes: BTreeMap<&'static str, u64>,
+    /// Callbacks that a fault strikes, by kind.
+    faults: BTreeMap<FaultKind, u64>,
     /// When the last callback is due, from the start.
     last_ms: Option<u64>,
 }
@@ -91,13 +94,15 @@ fn print_plan(args: &Args, scenario: Scenario) -> Result<(), Failed> {
         }
         Format::Human => {
             writeln!(out, "{} (seed {seed})", scenario.name)?;
+            let with_faults = !scenario.faults.is_empty();
+            let fault = fault_column(with_faults, "fault");
             writeln!(
                 out,
-                "{:>12}  {:>7}  {:<34} {:<6} event_type",
+                "{:>12}  {:>7}  {:<34} {:<6} {fault}event_type",
                 "after", "journey", "outcome", "part"
             )?;
             while let Some(callback) = plan.next() {
-                human_line(&callback?, &mut plan, &mut out)?;
+                human_line(&callback?, &mut plan, with_faults, &mut out)?;
             }
         }
         Format::Json => {
@@ -109,16 +114,31 @@ fn print_plan(args: &Args, scenario: Scenario) -> Result<(), Failed> {
     Ok(())
 }
 
-fn human_line(callback: &Callback, plan: &mut Plan, out: &mut impl Write) -> Result<(), Failed> {
+/// Only a scenario with faults has a column for them.
+fn fault_column(with_faults: bool, fault: &str) -> String {
+    match with_faults {
+        true => format!("{fault:<18} "),
+        false => String::new(),
+    }
+}
+
+fn human_line(
+    callback: &Callback,
+    plan: &mut Plan,
+    with_faults: bool,
+    out: &mut impl Write,
+) -> Result<(), Failed> {
     let part = match callback.parts {
         0 => String::new(),
         parts => format!("{}/{parts}", callback.part),
     };
     let after = format!("{:.3} s", (callback.due / MILLISECOND) as f64 / 1000.0);
+    let fault = plan.fault(callback).map_or("", |fault| fault.kind.name());
+    let fault = fault_column(with_faults, fault);
     let event_type = plan.event(callback)?.part().event_type;
     writeln!(
         out,
-        "{after:>12}  {:>7}  {:<34} {part:<6} {event_type}",
+        "{after:>12}  {:>7}  {:<34} {part:<6} {fault}{event_type}",
         callback.journey, callback.outcome.name
     )?;
     Ok(())
@@ -136,10 +156,14 @@ fn summary(
         journeys: 0,
         callbacks: 0,
         outcomes: BTreeMap::new(),
+        faults: BTreeMap::new(),
         last_ms: None,
     };
-    for callback in &mut plan {
+    while let Some(callback) = plan.next() {
         let callback = callback?;
+        if let Some(fault) = plan.fault(&callback) {
+            *summary.faults.entry(fault.kind).or_default() += 1;
+        }
         summary.callbacks += 1;
         *summary.outcomes.entry(callback.outcome.name).or_default() += 1;
         summary.last_ms = Some(callback.due / MILLISECOND);

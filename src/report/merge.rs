@@ -85,6 +85,7 @@ pub fn merge(reports: &[Report]) -> Result<Report, String> {
     let (first, rest) = reports
         .split_first()
         .ok_or("there is no report to add up\nname at least one")?;
+    let shares = shares_of(first)?;
     let mut seen = Vec::new();
     for report in reports {
         if report.scenario != first.scenario || report.seed != first.seed {
@@ -101,6 +102,13 @@ pub fn merge(reports: &[Report]) -> Result<Report, String> {
                     .to_owned(),
             );
         }
+        if shares_of(report)? != shares {
+            return Err(format!(
+                "the shares {} and {} are of different sizes\n\
+                 give every share the same N of `--shard I/N`",
+                first.shard, report.shard
+            ));
+        }
         if seen.contains(&&report.shard) {
             return Err(format!(
                 "the share {} is there twice\nname each report once",
@@ -113,16 +121,23 @@ pub fn merge(reports: &[Report]) -> Result<Report, String> {
     for report in rest {
         whole.add(report);
     }
-    let of = |shard: &str| shard.split_once('/').and_then(|(_, of)| of.parse().ok());
-    let shares = of(&first.shard).unwrap_or(1_usize);
-    let alike = reports
-        .iter()
-        .all(|report| of(&report.shard) == Some(shares));
-    if alike && reports.len() == shares {
+    if reports.len() == shares {
         whole.shard = "0/1".to_owned();
         whole.judge();
     } else {
         whole.shard = format!("{} of {shares} shares", reports.len());
     }
     Ok(whole)
+}
+
+/// Of how many shares a report is one.
+fn shares_of(report: &Report) -> Result<usize, String> {
+    let of = report.shard.split_once('/').map(|(_, of)| of.parse());
+    match of {
+        Some(Ok(shares)) => Ok(shares),
+        _ => Err(format!(
+            "a report is added up already, of {}\nadd up all the shares at once",
+            report.shard
+        )),
+    }
 }

@@ -11,7 +11,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::decode::{AnyNode, Entries, Spanned};
-use super::faults::{ExpectFile, Fault};
+use super::faults::{ExpectFile, Fault, MAX_FAULTS};
 use super::units::{Delay, Duration, Rate, RetryPolicy};
 use crate::vibes::callback::{DlrLinks, TopEventType};
 use crate::vibes::outcome::{MessageType, OUTCOMES, Outcome, Stage, Status};
@@ -44,6 +44,7 @@ pub struct File {
     pub routes: Vec<Route>,
     /// What a real network, and a bad day, do to some of the callbacks.
     #[serde(default)]
+    #[schemars(length(max = MAX_FAULTS))]
     pub faults: Vec<Spanned<Fault>>,
     /// What turns a run into a test.
     #[serde(default)]

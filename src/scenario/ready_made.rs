@@ -40,4 +40,8 @@ ready_made!(
     "cron-digest",
     "flash-sale",
     "stormy-day",
+    "faulty-network",
+    "duplicates",
+    "outage",
+    "expectations",
 );

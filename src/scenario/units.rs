@@ -176,7 +176,7 @@ impl JsonSchema for Delay {
             "anyOf": [
                 {
                     "type": "string",
-                    "pattern": format!(r"^{DURATION_PATTERN}( *\.\. *{DURATION_PATTERN})?$"),
+                    "pattern": format!(r"^({DURATION_PATTERN}|\s*{DURATION_PATTERN}\s*\.\.\s*{DURATION_PATTERN}\s*)$"),
                 },
                 {
                     "type": "object",
@@ -262,7 +262,7 @@ impl JsonSchema for Percent {
         json_schema!({
             "description": "A part of a hundred: `2%`, `0.5%`.",
             "type": "string",
-            "pattern": r"^(?=.*[1-9])(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?) *%$",
+            "pattern": r"^(?=.*[1-9])0*(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)\s*%$",
         })
     }
 }
@@ -282,6 +282,9 @@ impl FromStr for Window {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.parse()? {
             Delay::Uniform(from, to) if from < to => Ok(Window { from, to }),
+            Delay::Uniform(..) => Err(format!(
+                "the time `{text}` has no length\nlet it end later than it begins, such as `30s..60s`"
+            )),
             _ => Err(format!(
                 "`{text}` is not a time of the run\nwrite from when to when: `30s..60s`"
             )),
@@ -297,7 +300,7 @@ impl JsonSchema for Window {
         json_schema!({
             "description": "A time of the run, from its start: `30s..60s`.",
             "type": "string",
-            "pattern": format!(r"^{DURATION_PATTERN} *\.\. *{DURATION_PATTERN}$"),
+            "pattern": format!(r"^\s*{DURATION_PATTERN}\s*\.\.\s*{DURATION_PATTERN}\s*$"),
         })
     }
 }

@@ -260,7 +260,7 @@ impl Checker<'_> {
     }
 
     /// Whether the file has a journey of that name, be it of the wrong shape.
-    pub(super) fn is_written_journey(&self, name: &str) -> bool {
+    pub(in crate::scenario) fn is_written_journey(&self, name: &str) -> bool {
         let entries = |id| match &self.tree.node(id).kind {
             Kind::Map(entries) => entries.as_slice(),
             _ => &[],

@@ -14,6 +14,7 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use super::decode::{Spanned, decode};
 use super::event::EventSpec;
+use super::faults::MAX_FAULTS;
 use super::finding::{Finding, Findings, Severity, did_you_mean};
 use super::model;
 use super::source::Source;
@@ -28,9 +29,6 @@ use journeys::{JourneyPlace, part_places};
 
 /// The most journeys and the most entries of events that a file may have.
 const MAX_ENTRIES: usize = 10_000;
-
-/// The most faults; a callback keeps the number of its own in a byte.
-const MAX_FAULTS: usize = 255;
 
 /// Headers that are the mock's own to set.
 const OWN_HEADERS: [&str; 6] = [
@@ -87,7 +85,7 @@ impl TemplateError {
 pub(super) struct Checker<'t> {
     tree: &'t Tree,
     /// Something was left out of the file since it has the wrong shape; what is missing is then no finding.
-    partial: bool,
+    pub(super) partial: bool,
     /// Where the numbers of events stand, by where the event does.
     mdn_places: BTreeMap<usize, Range<usize>>,
     findings: Vec<Finding>,
@@ -142,22 +140,24 @@ impl Checker<'_> {
         for (what, number) in [
             ("journeys", file.journeys.0.len()),
             ("events", file.events.len()),
-            ("faults", file.faults.len()),
         ] {
-            let most = if what == "faults" {
-                MAX_FAULTS
-            } else {
-                MAX_ENTRIES
-            };
-            if number > most {
+            if number > MAX_ENTRIES {
                 let root = self.tree.node(self.tree.root()).span.clone();
                 self.error(
                     &root,
-                    format!("`{what}` has {number} entries; {most} is the most"),
+                    format!("`{what}` has {number} entries; {MAX_ENTRIES} is the most"),
                     "let `count:`, weights and templates make up the variety",
                 );
                 return Scenario::empty(&source.name);
             }
+        }
+        if let Some(first_too_many) = file.faults.get(MAX_FAULTS) {
+            self.error(
+                &first_too_many.span,
+                format!("this is fault {}; {MAX_FAULTS} is the most", MAX_FAULTS + 1),
+                "let `rate`, `during` and patterns with `*` in `when` choose more with each",
+            );
+            return Scenario::empty(&source.name);
         }
         let names: Vec<String> = file
             .journeys
