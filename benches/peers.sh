@@ -4,12 +4,13 @@
 #
 #   benches/peers.sh [ROUNDS] [SECONDS] > peers.md      (JSON goes to target/peers/peers.json)
 #
-# Needs nginx, wrk and curl (Debian: nginx-light wrk curl) and oha (`cargo install oha`), python3 for sums.
+# Needs nginx and wrk (Debian: nginx-light wrk) and python3; builds oha under target/ if it is not on the path.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rounds=${1:-5} seconds=${2:-5} port=${PORT:-18499} connections=32
-export PATH="$PATH:/usr/sbin"
-for tool in nginx wrk oha curl python3; do
+export PATH="$PATH:/usr/sbin:$PWD/target/peers-tools/bin"
+command -v oha >/dev/null || cargo install --quiet --locked --root target/peers-tools oha
+for tool in nginx wrk oha python3; do
   command -v "$tool" >/dev/null || { echo "peers.sh: $tool is not there" >&2; exit 2; }
 done
 cargo build --release --quiet

@@ -124,7 +124,7 @@ impl Identity {
 ///
 /// The file cannot be read, or is no journal.
 pub fn parameters(path: &Path) -> Result<Option<(u64, DateTime<Utc>)>, JournalError> {
-    if !path.exists() {
+    if is_blank(path) {
         return Ok(None);
     }
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
@@ -133,8 +133,10 @@ pub fn parameters(path: &Path) -> Result<Option<(u64, DateTime<Utc>)>, JournalEr
         .and_then(|start| DateTime::parse_from_rfc3339(&start).ok());
     match (seed, start) {
         (Some(seed), Some(start)) => Ok(Some((seed, start.to_utc()))),
-        // It was broken off before it began.
-        _ => Ok(None),
+        _ => Err(JournalError::new(
+            path,
+            "it does not say what seed and start it is of\nname another file",
+        )),
     }
 }
 
@@ -191,10 +193,11 @@ fn tune(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "wal_autocheckpoint", 8192)
 }
 
-/// Whether nothing has been written to the file yet.
+/// Whether nothing has been written to the file yet, or nothing whole: what a program that was killed left
+/// half done is undone here, which takes the right to write.
 fn is_blank(path: &Path) -> bool {
     std::fs::metadata(path).map_or(true, |file| file.len() == 0)
-        || Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        || Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
             .and_then(|connection| {
                 connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
             })
