@@ -306,6 +306,7 @@ impl Run {
             return Ok(report);
         }
         let (journal, earlier) = self.open_journal(parameters)?;
+        let heading = self.heading(&target, parameters);
         let observers: Vec<SharedObserver> = self
             .observers
             .into_iter()
@@ -338,14 +339,7 @@ impl Run {
                 journal: journal.clone(),
                 thread,
             };
-            let heading = Heading {
-                scenario: self.scenario.name.clone(),
-                destination: target.url.clone(),
-                seed: parameters.seed,
-                start: instant(parameters.start),
-                speed: self.speed.to_string(),
-                shard: self.shard,
-            };
+            let heading = heading.clone();
             jobs.push(move || drive(engine).map(|ending| tally.report(heading, &ending, threads)));
         }
         drop(journal);
@@ -354,6 +348,17 @@ impl Run {
             report.judge();
         }
         Ok(report)
+    }
+
+    fn heading(&self, target: &Target, parameters: Parameters) -> Heading {
+        Heading {
+            scenario: self.scenario.name.clone(),
+            destination: target.url.clone(),
+            seed: parameters.seed,
+            start: instant(parameters.start),
+            speed: self.speed.to_string(),
+            shard: self.shard,
+        }
     }
 
     fn target(&self) -> Result<Target, RunError> {
@@ -387,14 +392,7 @@ impl Run {
                 error,
             }),
             None => {
-                let heading = Heading {
-                    scenario: self.scenario.name.clone(),
-                    destination: target.url.clone(),
-                    seed: parameters.seed,
-                    start: instant(parameters.start),
-                    speed: self.speed.to_string(),
-                    shard: self.shard,
-                };
+                let heading = self.heading(target, parameters);
                 let ending = Ending {
                     interrupted: true,
                     ..Ending::default()

@@ -9,10 +9,11 @@ use super::catalog::named;
 use super::options::{SendOptions, stop_on_signals};
 use super::output::Failed;
 use crate::plan::Shard;
+use crate::replay::{Recorded, Replay};
 use crate::run::fresh_seed;
 use crate::scenario::Scenario;
 use crate::scenario::finding::nearest;
-use crate::single::{Singles, Wish};
+use crate::single::{self, Wish};
 use crate::vibes::event::is_event_type;
 use crate::vibes::outcome::{MessageType, Outcome};
 
@@ -72,8 +73,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failed> {
         .collect::<Result<_, _>>()?;
     let seed = args.send.time.seed.unwrap_or_else(fresh_seed);
     let start = args.send.time.start.unwrap_or_else(chrono::Utc::now);
-    let mut singles = Singles::new(seed, start);
-    for outcome in outcomes {
+    let mut list = Vec::new();
+    for (number, outcome) in (0..).zip(outcomes) {
         let message_type = args.message_type(outcome)?;
         let wish = Wish {
             outcome,
@@ -81,11 +82,15 @@ pub fn run(args: Args) -> Result<ExitCode, Failed> {
             event_type: args.event_type.as_deref(),
             data: &args.data,
         };
-        let mut body = singles.body(&wish).map_err(Failed::usage)?;
+        let mut body = single::body(&wish, seed, number, start).map_err(Failed::usage)?;
         for (path, value) in &args.set {
             set(&mut body, path, value).map_err(Failed::usage)?;
         }
-        singles.push(outcome, &body)?;
+        list.push(Recorded {
+            // `--set` may have bent the body beyond recognition.
+            outcome: Some(outcome),
+            ..Recorded::new(0, serde_json::to_vec(&body)?)
+        });
     }
     let stop = stop_on_signals()?;
     let scenario = Scenario::empty("trigger");
@@ -93,9 +98,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failed> {
         .send
         .outfit(scenario, Shard::WHOLE, &stop)?
         .start(start);
-    let code = args
-        .send
-        .finish(run, |run| run.run_feed(Box::new(singles), seed))?;
+    let code = args.send.finish(run, |run| {
+        run.run_feed(Box::new(Replay::new(list, start)), seed)
+    })?;
     Ok(ExitCode::from(code))
 }
 
