@@ -329,7 +329,7 @@ impl Judge {
 
 /// Adds the expectations of another share of the run up, and judges what can be judged of the sum.
 pub fn merge(into: &mut Expectation, other: &Expectation) {
-    into.count += other.count;
+    into.count = into.count.saturating_add(other.count);
     for journey in &other.journeys {
         if into.journeys.len() < NAMED_JOURNEYS && !into.journeys.contains(journey) {
             into.journeys.push(*journey);

@@ -36,6 +36,9 @@ pub struct Parameters {
     pub shard: Shard,
 }
 
+/// No run is shared out further.
+const MAX_SHARES: u64 = 1_000_000;
+
 /// One of several shares of a run: journeys whose number is `index` modulo `of`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
@@ -76,7 +79,7 @@ impl std::str::FromStr for Shard {
             .split_once('/')
             .and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
         match parsed {
-            Some((index, of)) if index < of => Ok(Shard { index, of }),
+            Some((index, of)) if index < of && of <= MAX_SHARES => Ok(Shard { index, of }),
             _ => Err(format!(
                 "`{text}` is not a shard; write I/N with I from 0 to N-1, such as 0/4"
             )),
@@ -217,11 +220,12 @@ pub struct Plan {
 }
 
 /// Which callbacks are the first that a fault with `first` strikes.
+#[derive(Clone)]
 enum Firsts {
     /// So many are left of each fault: a whole run counts them as they come.
     Left(Vec<u64>),
     /// These are they, by fault, journey and step: a share of a run cannot count the others' callbacks.
-    Known(HashSet<(usize, u64, u16)>),
+    Known(Arc<HashSet<(usize, u64, u16)>>),
 }
 
 impl Firsts {
@@ -252,7 +256,7 @@ impl Firsts {
                 }
             }
         }
-        Firsts::Known(known)
+        Firsts::Known(Arc::new(known))
     }
 
     fn strikes(&mut self, fault: usize, limited: bool, callback: &Callback) -> bool {
@@ -272,6 +276,23 @@ impl Firsts {
 impl Plan {
     /// A plan at its beginning.
     pub fn new(scenario: Arc<Scenario>, parameters: Parameters) -> Plan {
+        let firsts = Firsts::of(&scenario, parameters);
+        Plan::with(scenario, parameters, firsts)
+    }
+
+    /// The plan in so many equal shares.
+    pub fn shares(scenario: &Arc<Scenario>, parameters: Parameters, number: u64) -> Vec<Plan> {
+        let share = |index| Parameters {
+            shard: parameters.shard.share(index, number),
+            ..parameters
+        };
+        // The first ones are looked for once; that may take as long as planning the run.
+        let firsts = Firsts::of(scenario, share(0));
+        let plan = |index| Plan::with(Arc::clone(scenario), share(index), firsts.clone());
+        (0..number).map(plan).collect()
+    }
+
+    fn with(scenario: Arc<Scenario>, parameters: Parameters, firsts: Firsts) -> Plan {
         let mut first = 0;
         let mut streams = Vec::new();
         let mut arrivals = BinaryHeap::new();
@@ -290,7 +311,6 @@ impl Plan {
             streams.push(stream);
             first += event.count;
         }
-        let firsts = Firsts::of(&scenario, parameters);
         Plan {
             kept: KeptEvents::new(Arc::clone(&scenario), parameters),
             scenario,

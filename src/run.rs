@@ -11,7 +11,7 @@ use rand::TryRng;
 use crate::delivery::target::Target;
 use crate::delivery::tls::Transport;
 use crate::delivery::{Ending, Engine, Observer, SharedObserver, Stepper, StopSignal};
-use crate::journal::{self, Earlier, Identity, Journal, JournalError};
+use crate::journal::{self, Identity, JournalError, Opened};
 use crate::plan::{Parameters, Plan, Shard, instant};
 use crate::report::{Heading, Report, Tally};
 use crate::scenario::Scenario;
@@ -270,15 +270,11 @@ impl Run {
                 .unwrap_or_else(Utc::now),
             shard: self.shard,
         };
-        let plan = |thread| -> Box<dyn Feed> {
-            let shard = self.shard.share(thread, self.threads);
-            let parameters = Parameters {
-                shard,
-                ..parameters
-            };
-            Box::new(Plan::new(Arc::clone(&self.scenario), parameters))
-        };
-        let plans = (0..self.threads).map(plan).collect();
+        // A thread without a connection would have nothing to do.
+        let threads = self.threads.min(self.connections as u64);
+        let plans = Plan::shares(&self.scenario, parameters, threads);
+        let boxed = |plan| -> Box<dyn Feed> { Box::new(plan) };
+        let plans = plans.into_iter().map(boxed).collect();
         self.carry_out(plans, parameters)
     }
 
@@ -305,7 +301,10 @@ impl Run {
         if let Some(report) = self.reach(&target, parameters)? {
             return Ok(report);
         }
-        let (journal, earlier) = self.open_journal(parameters)?;
+        let (journal, writing, earlier) = match self.open_journal(parameters)? {
+            Some(opened) => (Some(opened.journal), Some(opened.writing), opened.earlier),
+            None => (None, None, None),
+        };
         let heading = self.heading(&target, parameters);
         let observers: Vec<SharedObserver> = self
             .observers
@@ -344,6 +343,10 @@ impl Run {
         }
         drop(journal);
         let mut report = side_by_side(jobs)?;
+        if let Some(writing) = writing {
+            // It folds the write-ahead log into the file.
+            let _ = writing.join();
+        }
         if threads > 1 && self.shard == Shard::WHOLE {
             report.judge();
         }
@@ -403,12 +406,9 @@ impl Run {
         }
     }
 
-    fn open_journal(
-        &self,
-        parameters: Parameters,
-    ) -> Result<(Option<Journal>, Option<Earlier>), RunError> {
+    fn open_journal(&self, parameters: Parameters) -> Result<Option<Opened>, RunError> {
         let Some(file) = &self.journal else {
-            return Ok((None, None));
+            return Ok(None);
         };
         let identity = Identity {
             scenario: self.scenario.name.clone(),
@@ -417,11 +417,10 @@ impl Run {
             start: parameters.start,
             shard: self.shard,
         };
-        if self.resume {
-            let (journal, earlier) = journal::resume(file, &identity)?;
-            return Ok((Some(journal), earlier));
-        }
-        Ok((Some(journal::create(file, &identity)?), None))
+        Ok(Some(match self.resume {
+            true => journal::resume(file, &identity)?,
+            false => journal::create(file, &identity)?,
+        }))
     }
 }
 

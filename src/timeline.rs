@@ -205,8 +205,20 @@ pub enum Due {
     At(u64),
     /// Nothing before an attempt that is under way ends.
     Held,
+    /// More, but others should have their turn first.
+    Busy,
     /// Nothing any more.
     Nothing,
+}
+
+/// So many callbacks that need no attempt are passed over before others have their turn.
+pub const PASSED_AT_ONCE: usize = 4096;
+
+/// When the next callback is due that has not been seen.
+enum Fresh {
+    At(Option<u64>),
+    /// There were too many that have.
+    Busy,
 }
 
 /// A retry that waits for its time.
@@ -304,7 +316,10 @@ impl Timeline {
         if self.stopped {
             return Ok(Due::Nothing);
         }
-        let fresh = self.next_fresh().inspect_err(|_| self.stopped = true)?;
+        let fresh = match self.next_fresh().inspect_err(|_| self.stopped = true)? {
+            Fresh::Busy => return Ok(Due::Busy),
+            Fresh::At(due) => due,
+        };
         let retry = self.retries.peek().map(|Reverse(retry)| retry.due);
         let Some(due) = fresh.into_iter().chain(retry).min() else {
             return Ok(if self.under_way.is_empty() {
@@ -353,21 +368,21 @@ impl Timeline {
     }
 
     /// When the next callback is due that no earlier part of the run has seen.
-    fn next_fresh(&mut self) -> Result<Option<u64>, PlanError> {
-        loop {
+    fn next_fresh(&mut self) -> Result<Fresh, PlanError> {
+        for _ in 0..PASSED_AT_ONCE {
             let due = self.feed.next_due()?;
             let (Some(_), Some(history)) = (due, &mut self.history) else {
-                return Ok(due);
+                return Ok(Fresh::At(due));
             };
             let Some(callback) = self.feed.peek() else {
-                return Ok(due);
+                return Ok(Fresh::At(due));
             };
             let past = history.of(&callback).map_err(|message| PlanError {
                 journey: callback.journey,
                 message,
             })?;
             match past {
-                Past::Untouched => return Ok(due),
+                Past::Untouched => return Ok(Fresh::At(due)),
                 Past::Done => {}
                 Past::Waiting { due, attempt } => self.retries.push(Reverse(Retry {
                     due,
@@ -377,6 +392,7 @@ impl Timeline {
             }
             self.feed.take();
         }
+        Ok(Fresh::Busy)
     }
 
     fn horizon(&self) -> u64 {

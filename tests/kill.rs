@@ -249,6 +249,39 @@ fn a_journal_that_is_removed_ends_the_run_with_a_word() {
 }
 
 #[test]
+fn two_runs_do_not_write_one_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("s.yaml"), SCENARIO).unwrap();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let receiver = Receiver::with(move |_, _| {
+        let _ = wait.lock().unwrap().recv();
+        "200 OK".to_owned()
+    });
+    let slow = ["--timeout", "1h"];
+    let first = outside::Process::start(&mut command(folder.path(), &receiver.url(), &slow));
+    receiver.wait_for(1);
+    let more = ["--resume", "--timeout", "1h"];
+    let ran = finish(&mut command(folder.path(), &receiver.url(), &more), "").expect_code(2);
+    assert!(ran.err.contains("another run is writing it"), "{}", ran.err);
+    drop(go);
+    assert_eq!(first.end().expect_code(0).json()["accepted"], 6000);
+    assert_eq!(receiver.requests().len(), 6000);
+}
+
+#[test]
+fn one_file_is_the_whole_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    begun(folder.path());
+    let copy = folder.path().join("copy.sqlite");
+    fs::copy(folder.path().join("run.sqlite"), &copy).unwrap();
+    let connection = rusqlite::Connection::open(copy).unwrap();
+    let count = "SELECT count(*) FROM results WHERE state = 'accepted'";
+    let accepted: i64 = connection.query_row(count, [], |row| row.get(0)).unwrap();
+    assert_eq!(accepted, 6000);
+}
+
+#[test]
 fn a_journal_is_of_one_scenario() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("s.yaml"), SCENARIO).unwrap();

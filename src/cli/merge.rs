@@ -8,8 +8,8 @@ use crate::report::{Report, human, merge};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  \
-    vibes-mock run big --seed 7 --shard 0/2 --report a.json\n  \
-    vibes-mock run big --seed 7 --shard 1/2 --report b.json\n  \
+    vibes-mock run big --seed 7 --start 2026-01-01T00:00:00Z --shard 0/2 --report a.json\n  \
+    vibes-mock run big --seed 7 --start 2026-01-01T00:00:00Z --shard 1/2 --report b.json\n  \
     vibes-mock merge a.json b.json")]
 pub struct Args {
     /// Reports that `--report FILE.json` wrote

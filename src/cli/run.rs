@@ -22,7 +22,7 @@ pub struct Args {
     /// Only journeys whose number is I modulo N
     #[arg(long, value_name = "I/N", default_value = "0/1")]
     shard: Shard,
-    /// Share the journeys out between threads, each with a runtime and connections of its own
+    /// Share journeys and connections out between threads, each with a runtime of its own
     #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
     threads: usize,
     /// Go on with an interrupted run from its journal; begins it if there is none yet

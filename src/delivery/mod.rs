@@ -17,11 +17,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::fault::{Fault, FaultKind};
 use crate::journal::{Journal, LOST, Row};
 use crate::plan::PlanError;
-use crate::timeline::{Due, Feed, Job, Next, Speed, Timeline, Verdict};
+use crate::timeline::{Due, Feed, Job, Next, PASSED_AT_ONCE, Speed, Timeline, Verdict};
 use answer::{Answer, Failure};
 use connection::Connection;
 use target::Target;
@@ -225,6 +226,8 @@ enum Turn {
     /// As leader: until then, or until something changes.
     Wait(Option<Duration>),
     Sleep,
+    /// Lets others have their turn.
+    Yield,
     End,
 }
 
@@ -255,9 +258,10 @@ impl Engine {
         let before_us = shared.journal.as_ref().map_or(0, Journal::before_us);
         let before = Duration::from_micros(before_us);
         let mut stepper = self.stepper;
-        let workers: Vec<_> = (0..self.connections.max(1))
-            .map(|_| tokio::spawn(worker(Arc::clone(&shared), stepper.take())))
-            .collect();
+        let mut workers = JoinSet::new();
+        for _ in 0..self.connections.max(1) {
+            workers.spawn(worker(Arc::clone(&shared), stepper.take()));
+        }
         let ticker = {
             let shared = Arc::clone(&shared);
             tokio::spawn(async move {
@@ -269,9 +273,13 @@ impl Engine {
             })
         };
         let finished = async {
-            for worker in workers {
-                if let Err(error) = worker.await {
-                    shared.lock().broken = Some(format!("a connection's task failed: {error}"));
+            while let Some(ended) = workers.join_next().await {
+                if let Err(error) = ended {
+                    let mut state = shared.lock();
+                    state.broken = Some(format!("a connection's task failed: {error}"));
+                    state.halt();
+                    drop(state);
+                    shared.changed.notify_one();
                 }
             }
             // Those on connections of their own may still be at it.
@@ -362,6 +370,7 @@ impl Common {
                 state.wake_all();
                 Turn::End
             }
+            Due::Busy => Turn::Yield,
             Due::At(_) | Due::Held if state.has_leader => {
                 state.sleepers.push(Arc::clone(me));
                 Turn::Sleep
@@ -462,7 +471,7 @@ impl Common {
 impl State {
     /// What is due, and the fault that strikes it. What a fault swallows is passed over.
     fn next(&mut self, now: Option<u64>) -> (Due, Option<Fault>) {
-        loop {
+        for _ in 0..PASSED_AT_ONCE {
             let job = match self.timeline.next(now) {
                 Ok(Due::Job(job)) => job,
                 Ok(due) => return (due, None),
@@ -484,6 +493,7 @@ impl State {
                 observer.dropped(&job);
             }
         }
+        (Due::Busy, None)
     }
 
     fn tell(&mut self, attempt: &Attempt<'_>) -> Result<(), String> {
@@ -551,6 +561,7 @@ async fn worker(shared: Arc<Common>, mut stepper: Option<Stepper>) {
                 let _ = tokio::time::timeout(wait, shared.changed.notified()).await;
             }
             Turn::Sleep => me.notified().await,
+            Turn::Yield => tokio::task::yield_now().await,
             Turn::End => {
                 // The leader, if there is one, must see the end as well.
                 shared.changed.notify_one();

@@ -6,12 +6,15 @@
 mod earlier;
 mod writer;
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use crate::plan::{Callback, Shard};
+use crate::scenario::source::plain_words;
 pub use earlier::{Earlier, Entry};
 pub(crate) use writer::LOST;
 pub use writer::{Journal, Row};
@@ -189,6 +192,8 @@ fn make(path: &Path, identity: &Identity) -> rusqlite::Result<Connection> {
 /// while, so that a loss of power costs the last moments at worst, and not the file.
 fn tune(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "NORMAL")?;
+    // Somebody may look at the file for a while, in a transaction of their own.
+    connection.busy_timeout(std::time::Duration::from_secs(60))?;
     // In pages of 4 KB.
     connection.pragma_update(None, "wal_autocheckpoint", 8192)
 }
@@ -204,20 +209,75 @@ fn is_blank(path: &Path) -> bool {
             .is_ok_and(|tables: i64| tables == 0)
 }
 
+/// A journal that is open for writing.
+pub struct Opened {
+    /// Where rows go.
+    pub journal: Journal,
+    /// Ends, and leaves one whole file, once nobody can write any more.
+    pub writing: JoinHandle<()>,
+    /// What an earlier part of the run did.
+    pub earlier: Option<Earlier>,
+}
+
+impl Opened {
+    fn new(
+        path: &Path,
+        connection: Connection,
+        lock: File,
+        earlier: Option<Earlier>,
+    ) -> Result<Opened, JournalError> {
+        let before_us = earlier.as_ref().map_or(0, |earlier| earlier.ended_us);
+        let (journal, writing) = Journal::start(path, connection, lock, before_us)?;
+        Ok(Opened {
+            journal,
+            writing,
+            earlier,
+        })
+    }
+}
+
+/// Keeps a second run away from the file. The lock goes with the program, however that ends; it is on a file
+/// of its own, since closing any descriptor of a database gives up SQLite's locks on it.
+fn lock(path: &Path) -> Result<File, JournalError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-lock");
+    let failed = |error: std::io::Error| {
+        let how = "name a file in a folder that you may write to";
+        JournalError::new(path, format!("{}\n{how}", plain_words(&error)))
+    };
+    let file = File::create(&name).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(JournalError::new(
+            path,
+            "another run is writing it\nwait for that to end, or name another file",
+        )),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
 /// A new journal.
 ///
 /// # Errors
 ///
 /// The file is there already, or cannot be written.
-pub fn create(path: &Path, identity: &Identity) -> Result<Journal, JournalError> {
+pub fn create(path: &Path, identity: &Identity) -> Result<Opened, JournalError> {
+    let lock = lock(path)?;
+    begin(path, identity, lock)
+}
+
+fn begin(path: &Path, identity: &Identity, lock: File) -> Result<Opened, JournalError> {
     if !is_blank(path) {
         return Err(JournalError::new(
             path,
             "there is such a file already\ngo on with it by `--resume`, or name another file",
         ));
     }
-    let connection = make(path, identity).map_err(|error| JournalError::new(path, error))?;
-    Journal::start(path, connection, 0)
+    let connection = make(path, identity).map_err(|error| {
+        let how = "name a file on a disk with room, in a folder that you may write to";
+        JournalError::new(path, format!("{error}\n{how}"))
+    })?;
+    Opened::new(path, connection, lock, None)
 }
 
 /// Goes on with a journal; begins it, if there is none yet.
@@ -225,12 +285,10 @@ pub fn create(path: &Path, identity: &Identity) -> Result<Journal, JournalError>
 /// # Errors
 ///
 /// It is of another run, or cannot be read or written.
-pub fn resume(
-    path: &Path,
-    identity: &Identity,
-) -> Result<(Journal, Option<Earlier>), JournalError> {
+pub fn resume(path: &Path, identity: &Identity) -> Result<Opened, JournalError> {
+    let lock = lock(path)?;
     if is_blank(path) {
-        return Ok((create(path, identity)?, None));
+        return begin(path, identity, lock);
     }
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     tune(&connection).map_err(|error| JournalError::new(path, error))?;
@@ -241,8 +299,7 @@ pub fn resume(
         }
     }
     let earlier = Earlier::read(path)?;
-    let journal = Journal::start(path, connection, earlier.ended_us)?;
-    Ok((journal, Some(earlier)))
+    Opened::new(path, connection, lock, Some(earlier))
 }
 
 fn difference(key: &str, ours: &str, theirs: &str) -> String {

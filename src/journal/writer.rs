@@ -1,7 +1,9 @@
 //! The thread that writes a journal: all that has come since the last time, in one transaction.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use rusqlite::{Connection, params};
@@ -43,15 +45,20 @@ impl Journal {
     pub(super) fn start(
         path: &Path,
         connection: Connection,
+        lock: File,
         before_us: u64,
-    ) -> Result<Journal, JournalError> {
+    ) -> Result<(Journal, JoinHandle<()>), JournalError> {
         let (rows, messages) = mpsc::channel();
         let file = Watched::new(path);
-        std::thread::Builder::new()
+        let writing = std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || write(connection, &messages, &file))
+            .spawn(move || {
+                write(connection, &messages, &file);
+                // The file is another run's from here on.
+                drop(lock);
+            })
             .map_err(|error| JournalError::new(path, error))?;
-        Ok(Journal { rows, before_us })
+        Ok((Journal { rows, before_us }, writing))
     }
 
     /// How long the run took before it was broken off, in microseconds of real time.
@@ -128,6 +135,8 @@ fn write(mut connection: Connection, messages: &mpsc::Receiver<Message>, file: &
             let _ = told.send(());
         }
     }
+    // So that the one file is the whole journal. If that cannot be, the log beside it has the rest.
+    let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
 }
 
 fn commit(connection: &mut Connection, batch: &[Message]) -> rusqlite::Result<()> {

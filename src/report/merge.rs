@@ -4,24 +4,27 @@ use std::collections::BTreeMap;
 
 use super::{Distributions, Durations, Report};
 use crate::expect;
+use crate::plan::Shard;
 
 impl Report {
     /// Adds another share of the same run. Durations are added up one by one, so that quantiles are those
     /// of the whole, not averages.
     pub fn add(&mut self, other: &Report) {
-        self.journeys += other.journeys;
-        self.callbacks += other.callbacks;
-        self.accepted += other.accepted;
-        self.failed += other.failed;
-        self.failed_by_fault += other.failed_by_fault;
-        self.unfinished += other.unfinished;
-        self.retried += other.retried;
-        self.attempts += other.attempts;
-        self.times_down += other.times_down;
+        self.journeys = self.journeys.saturating_add(other.journeys);
+        self.callbacks = self.callbacks.saturating_add(other.callbacks);
+        self.accepted = self.accepted.saturating_add(other.accepted);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.failed_by_fault = self.failed_by_fault.saturating_add(other.failed_by_fault);
+        self.unfinished = self.unfinished.saturating_add(other.unfinished);
+        self.retried = self.retried.saturating_add(other.retried);
+        self.attempts = self.attempts.saturating_add(other.attempts);
+        self.times_down = self.times_down.saturating_add(other.times_down);
         self.elapsed_s = self.elapsed_s.max(other.elapsed_s);
-        self.per_second = match self.elapsed_s > 0.0 {
-            true => self.attempts as f64 / self.elapsed_s,
-            false => 0.0,
+        let per_second = self.attempts as f64 / self.elapsed_s;
+        self.per_second = if per_second.is_finite() {
+            per_second
+        } else {
+            0.0
         };
         add_counts(&mut self.responses, &other.responses);
         add_counts(&mut self.errors, &other.errors);
@@ -32,8 +35,8 @@ impl Report {
         }
         for (outcome, count) in &other.outcomes {
             let sum = self.outcomes.entry(outcome.clone()).or_default();
-            sum.accepted += count.accepted;
-            sum.failed += count.failed;
+            sum.accepted = sum.accepted.saturating_add(count.accepted);
+            sum.failed = sum.failed.saturating_add(count.failed);
         }
         for (sum, one) in self.expectations.iter_mut().zip(&other.expectations) {
             expect::merge(sum, one);
@@ -63,7 +66,8 @@ impl Report {
 
 fn add_counts<K: Ord + Clone>(sum: &mut BTreeMap<K, u64>, other: &BTreeMap<K, u64>) {
     for (key, count) in other {
-        *sum.entry(key.clone()).or_default() += count;
+        let sum = sum.entry(key.clone()).or_default();
+        *sum = sum.saturating_add(*count);
     }
 }
 
@@ -95,6 +99,20 @@ pub fn merge(reports: &[Report]) -> Result<Report, String> {
                 first.scenario, first.seed, report.scenario, report.seed
             ));
         }
+        if report.start != first.start {
+            return Err(format!(
+                "the reports are of different runs: one starts at {}, one at {}\n\
+                 give every share the same `--start`",
+                first.start, report.start
+            ));
+        }
+        if !same_expectations(report, first) {
+            return Err(
+                "the reports do not expect the same, so they are of different runs\n\
+                 give every share the same scenario"
+                    .to_owned(),
+            );
+        }
         if report.distributions.is_none() {
             return Err(
                 "a report has no `distributions`, so its quantiles cannot be added up\n\
@@ -121,7 +139,7 @@ pub fn merge(reports: &[Report]) -> Result<Report, String> {
     for report in rest {
         whole.add(report);
     }
-    if reports.len() == shares {
+    if reports.len() as u64 == shares {
         whole.shard = "0/1".to_owned();
         whole.judge();
     } else {
@@ -130,13 +148,22 @@ pub fn merge(reports: &[Report]) -> Result<Report, String> {
     Ok(whole)
 }
 
+fn same_expectations(one: &Report, other: &Report) -> bool {
+    let of = |report: &Report| -> Vec<(String, String)> {
+        let list = report.expectations.iter();
+        list.map(|one| (one.name.clone(), one.expected.clone()))
+            .collect()
+    };
+    of(one) == of(other)
+}
+
 /// Of how many shares a report is one.
-fn shares_of(report: &Report) -> Result<usize, String> {
-    let of = report.shard.split_once('/').map(|(_, of)| of.parse());
-    match of {
-        Some(Ok(shares)) => Ok(shares),
+fn shares_of(report: &Report) -> Result<u64, String> {
+    match report.shard.parse::<Shard>() {
+        // Written in one way only, so that no share hides behind another spelling.
+        Ok(shard) if report.shard == format!("{}/{}", shard.index, shard.of) => Ok(shard.of),
         _ => Err(format!(
-            "a report is added up already, of {}\nadd up all the shares at once",
+            "a report is of no single share but of `{}`\nadd up all the shares at once",
             report.shard
         )),
     }
