@@ -216,6 +216,29 @@ fn what_does_not_add_up_is_refused() {
         "seed 7",
         "the same scenario and `--seed`",
     );
+    let bent = |key: &str, value: Value| {
+        let mut report = read(at, "1.json");
+        report[key] = value;
+        fs::write(at.join("bent.json"), report.to_string()).unwrap();
+    };
+    bent("start", "2026-01-02T00:00:00.000Z".into());
+    refused(
+        at,
+        &["0.json", "bent.json"],
+        "one starts at",
+        "same `--start`",
+    );
+    for shard in ["5/2", "01/2", "1 of 2", ""] {
+        bent("shard", shard.into());
+        refused(at, &["0.json", "bent.json"], "no single share", "at once");
+    }
+    bent("expectations", Value::Array(Vec::new()));
+    refused(
+        at,
+        &["0.json", "bent.json"],
+        "do not expect",
+        "same scenario",
+    );
     let mut bare = read(at, "0.json");
     bare.as_object_mut().unwrap().remove("distributions");
     fs::write(at.join("bare.json"), bare.to_string()).unwrap();
@@ -249,7 +272,7 @@ fn what_does_not_add_up_is_refused() {
     refused(
         at,
         &["some.json", "1.json"],
-        "added up already",
+        "of no single share",
         "all the shares at once",
     );
     refused(at, &[], "REPORT", "Usage");

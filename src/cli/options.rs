@@ -248,6 +248,13 @@ impl SendOptions {
 
     /// A run's result must not be lost for want of a folder: that is found out before it.
     fn prepare_reports(&self) -> Result<(), Failed> {
+        let journal = self.journal.as_deref();
+        if let Some(file) = self.report.iter().find(|file| Some(file.path()) == journal) {
+            return Err(Failed::usage(format!(
+                "{} would be the journal and a report\nname two files",
+                file.path().display()
+            )));
+        }
         for file in &self.report {
             file.prepare()
                 .map_err(|error| Failed::usage(unwritable(file, &error)))?;
