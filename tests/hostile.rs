@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use outside::run_with_input;
+use outside::{run, run_with_input};
 use serde_json::{Value, json};
 
 /// Serves each connection with `behave`, on a thread of its own, for as long as the test runs.
@@ -449,6 +449,21 @@ fn answers_that_dribble_time_out() {
         let url = destination(dribbling(head, more));
         comes_to(&url, 1, json!({}), json!({"timeout": 12}));
     }
+}
+
+#[test]
+fn a_flood_of_interim_answers_times_out() {
+    let url = destination(|stream| {
+        read_request(stream);
+        let flood = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
+        while stream.write_all(flood.as_bytes()).is_ok() {}
+    });
+    let wishes = ["trigger", "carrier.sent", "handset.delivered", "--to", &url];
+    let options = ["--timeout", "300ms", "--retry", "none", "--format", "json"];
+    let ran = run(&[&wishes[..], &options].concat());
+    let report = ran.expect_code(1).json();
+    accounted_for(&report);
+    assert_eq!(report["errors"], json!({"timeout": 2}));
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub enum FailureKind {
     ClosedWithinAnswer,
     /// The answer was not HTTP.
     NotHttp,
-    /// The answer's head was longer than a head may be: 100 headers, some 400 KB.
+    /// The answer's head was longer than a head may be: 100 headers, 64 KB.
     HeadTooLarge,
     /// The machine has no file descriptor or port left.
     OutOfResources,

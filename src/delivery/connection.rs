@@ -27,6 +27,9 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// So much of an answer's body is read; what is longer costs the connection.
 const MAX_ANSWER_BODY: usize = 64 * 1024;
 
+/// The longest head of an answer.
+const MAX_ANSWER_HEAD: usize = 64 * 1024;
+
 /// So much of it is kept.
 const KEPT_ANSWER: usize = 1000;
 
@@ -77,10 +80,10 @@ impl Connection {
         let broken = fault.is_some_and(|fault| fault.kind.needs_own_connection());
         if result.is_err() || broken {
             self.sender = None;
-        }
-        if broken && let Some(task) = self.task.take() {
-            // It may wait for ever for the rest of a body that has none.
-            task.abort();
+            // It may wait for ever for the rest of a body that has none, or read what never ends.
+            if let Some(task) = self.task.take() {
+                task.abort();
+            }
         }
         self.used = Instant::now();
         result
@@ -160,6 +163,8 @@ impl Requests {
                 let (sender, connection) = http1::Builder::new()
                     // One piece is cheaper to write than two, even if it must be put together.
                     .writev(false)
+                    // A server that never stops must not keep the others from their turn.
+                    .max_buf_size(MAX_ANSWER_HEAD)
                     .handshake(stream)
                     .await
                     .map_err(|error| Failure::asking(&error))?;
