@@ -13,7 +13,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use outside::{Receiver, plan_json, run_with_input};
+use outside::{Receiver, fire, plan_json};
 use serde_json::Value;
 
 const EVENTS: &str = r#"
@@ -181,11 +181,11 @@ fn a_receiver_sees_what_the_plan_says_and_nothing_else() {
     let fixed = ["--seed", "11", "--start", "2026-01-01T00:00:00Z"];
     let plan = plan_json(&scenario(), &fixed);
     let (url, seen) = watch();
-    let mut args = vec!["run", "-", "--to", &url, "--speed", "max", "--mark"];
-    args.extend(fixed);
-    args.extend(["--connections", "4", "--format", "json", "--quiet"]);
+    let more = ["--mark", "--connections", "4", "--quiet"];
     // What a fault has spoilt is rightly refused, so all is well.
-    let report = run_with_input(&args, &scenario()).expect_code(0).json();
+    let report = fire(&url, &scenario(), &[&fixed[..], &more].concat())
+        .expect_code(0)
+        .json();
 
     // By (journey, outcome): no message of this scenario has two parts.
     let mut meant: BTreeMap<(String, String), String> = BTreeMap::new();
@@ -330,11 +330,8 @@ fn the_journal_tells_a_fault_from_a_bug() {
     let file = folder.path().join("run.sqlite");
     let journal = file.to_str().unwrap();
     let (url, _) = watch();
-    let args = ["run", "-", "--to", &url, "--speed", "max", "--seed", "11"];
-    let more = ["--quiet", "--format", "json", "--journal", journal];
-    let report = run_with_input(&[&args[..], &more].concat(), &scenario())
-        .expect_code(0)
-        .json();
+    let more = ["--seed", "11", "--quiet", "--journal", journal];
+    let report = fire(&url, &scenario(), &more).expect_code(0).json();
     let connection = rusqlite::Connection::open(&file).unwrap();
     let count = |query: &str| -> i64 { connection.query_row(query, [], |row| row.get(0)).unwrap() };
     let refused = count("SELECT count(*) FROM results WHERE state = 'failed'");
@@ -351,11 +348,7 @@ fn the_journal_tells_a_fault_from_a_bug() {
 fn a_copy_comes_even_after_it_was_accepted() {
     let receiver = Receiver::answering("200 OK");
     let scenario = format!("{EVENTS}faults: [{{fault: duplicate, first: 5, after: 3s}}]\n");
-    let url = receiver.url();
-    let args = [
-        "run", "-", "--to", &url, "--speed", "max", "--quiet", "--seed", "1",
-    ];
-    run_with_input(&args, &scenario).expect_code(0);
+    fire(&receiver.url(), &scenario, &["--quiet", "--seed", "1"]).expect_code(0);
     let mut times: BTreeMap<String, u64> = BTreeMap::new();
     for request in receiver.requests() {
         *times.entry(request.body).or_default() += 1;
@@ -374,9 +367,7 @@ fn an_expectation_that_is_not_met_is_told_with_its_journeys() {
         "{EVENTS}expect:\n  every: {{status: 2xx, within: 1h}}\n  callbacks: {{routing.*: 150, carrier.rejected: 0, handset.delivered: \"> 9\"}}\n"
     );
     let url = receiver.url();
-    let args = ["run", "-", "--to", &url, "--speed", "max", "--quiet"];
-    let ran = run_with_input(&[&args[..], &["--format", "json"]].concat(), &scenario);
-    let report = ran.expect_code(1).json();
+    let report = fire(&url, &scenario, &["--quiet"]).expect_code(1).json();
     let expectations = report["expectations"].as_array().unwrap();
     let of = |name: &str| expectations.iter().find(|e| e["name"] == name).unwrap();
     assert_eq!(of("every within")["met"], true);
@@ -396,7 +387,7 @@ fn an_expectation_that_is_not_met_is_told_with_its_journeys() {
     assert_eq!(status["journeys"], rejected["journeys"]);
 
     // For people as well, and met expectations end well.
-    let shown = run_with_input(&[&args[..], &["--format", "human"]].concat(), &scenario);
+    let shown = fire(&url, &scenario, &["--quiet", "--format", "human"]);
     assert!(
         shown.out.contains("NO: callbacks carrier.rejected 0"),
         "{}",
@@ -404,6 +395,5 @@ fn an_expectation_that_is_not_met_is_told_with_its_journeys() {
     );
     let met = format!("{EVENTS}expect: {{callbacks: {{handset.delivered: 100..150}}}}\n");
     let fine = Receiver::answering("200 OK");
-    let url = fine.url();
-    run_with_input(&["run", "-", "--to", &url, "--speed", "max", "-q"], &met).expect_code(0);
+    fire(&fine.url(), &met, &["--quiet"]).expect_code(0);
 }

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use outside::{plan, plan_json, run, run_with_input};
+use outside::{fire, plan, plan_json, run};
 use serde_json::Value;
 
 /// Document, outcome in the catalog, and which of its entries.
@@ -362,21 +362,8 @@ fn an_id_is_fresh_for_each_callback_and_the_same_in_each_repetition() {
         }
         bodies.split_off(1)
     });
-    let arguments = [
-        "run",
-        "-",
-        "--to",
-        &url,
-        "--speed",
-        "max",
-        "--retry",
-        "2x10s",
-        "--connections",
-        "1",
-        "--format",
-        "json",
-    ];
-    run_with_input(&arguments, "seed: 1\nevents: [{event_type: a}]").expect_code(1);
+    let more = ["--retry", "2x10s", "--connections", "1"];
+    fire(&url, "seed: 1\nevents: [{event_type: a}]", &more).expect_code(1);
     let bodies = receiver.join().unwrap();
     let distinct: BTreeSet<_> = bodies.iter().collect();
     assert_eq!(

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use outside::{run, run_with_input};
+use outside::{fire, run, run_with_input};
 use serde_json::{Value, json};
 
 /// Serves each connection with `behave`, on a thread of its own, for as long as the test runs.
@@ -85,24 +85,10 @@ fn request(stream: &mut TcpStream) -> Option<String> {
 const EVENTS: &str = "seed: 1\nevents: [{event_type: a, count: 3}]";
 
 fn report(url: &str, more: &[&str]) -> (Option<i32>, Value) {
-    let mut arguments = vec![
-        "run",
-        "-",
-        "--to",
-        url,
-        "--speed",
-        "max",
-        "--format",
-        "json",
-        // Longer than anything takes that is not meant to hang.
-        "--timeout",
-        "30s",
-        "--retry",
-        "1x10s",
-    ];
+    // Longer than anything takes that is not meant to hang.
+    let usual = ["--timeout", "30s", "--retry", "1x10s"];
     // What is said last counts.
-    arguments.extend(more);
-    let ran = run_with_input(&arguments, EVENTS);
+    let ran = fire(url, EVENTS, &[&usual, more].concat());
     assert!(!ran.err.contains("panicked"), "{}", ran.err);
     let report = ran.json();
     accounted_for(&report);
@@ -637,21 +623,8 @@ fn one_that_resets_every_connection() {
 #[test]
 fn one_that_is_down_is_not_hammered() {
     let (url, connections) = counted(|_| {});
-    let ran = run_with_input(
-        &[
-            "run",
-            "-",
-            "--to",
-            &url,
-            "--speed",
-            "max",
-            "--format",
-            "json",
-            "--connections",
-            "1",
-        ],
-        "seed: 1\ndowned: {after: 3, pause: 20m}\nevents: [{event_type: a, count: 3}]",
-    );
+    let scenario = "seed: 1\ndowned: {after: 3, pause: 20m}\nevents: [{event_type: a, count: 3}]";
+    let ran = fire(&url, scenario, &["--connections", "1"]);
     let report = ran.expect_code(1).json();
     accounted_for(&report);
     assert_eq!(report["failed"], 12);
@@ -800,5 +773,27 @@ mod unix {
         assert_eq!(report["interrupted"], true);
         accounted_for(&report);
         assert_eq!(report["accepted"], 0);
+    }
+    #[test]
+    fn nobody_waits_for_what_a_fault_makes_slow() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("s.yaml");
+        let slow = "events: [{event_type: a}]\nfaults: [{fault: slow_body, over: 1h}]\n";
+        std::fs::write(&file, slow).unwrap();
+        let (told, came) = mpsc::channel();
+        let url = destination(move |stream| {
+            let _ = stream.read(&mut [0; 1]);
+            let _ = told.send(());
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let mut command = program();
+        command.arg("run").arg(&file).args(["--to", &url]);
+        command.args(["--speed", "max", "--format", "json", "--timeout", "1s"]);
+        let process = Process::start(&mut command);
+        came.recv_timeout(outside::PATIENCE).unwrap();
+        process.interrupt();
+        let report = process.end().expect_code(130).json();
+        assert_eq!(report["interrupted"], true);
+        assert!(report["unfinished"].as_u64().unwrap() > 0, "{report}");
     }
 }

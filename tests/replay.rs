@@ -210,20 +210,10 @@ mod journals {
             false => "200 OK".to_owned(),
         });
         let file = folder.join("run.sqlite");
-        let (url, path) = (receiver.url(), file.to_str().unwrap());
-        let args = [
-            "run",
-            "-",
-            "--to",
-            &url,
-            "--speed",
-            "max",
-            "--quiet",
-            "--journal",
-            path,
-        ];
+        let journal = ["--quiet", "--journal", file.to_str().unwrap()];
         let fixed = ["--seed", "1", "--start", "2026-01-01T00:00:00Z"];
-        outside::run_with_input(&[&args[..], &fixed].concat(), SCENARIO).expect_code(1);
+        let more = [&journal[..], &fixed].concat();
+        outside::fire(&receiver.url(), SCENARIO, &more).expect_code(1);
         file
     }
 

@@ -10,11 +10,10 @@
 mod outside;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use outside::{Ran, Receiver, finish, free_port, run, run_with_input};
+use outside::{Ran, Receiver, finish, fire, free_port, present, run, run_with_input};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -68,18 +67,6 @@ fn xmllint() -> Option<Command> {
 fn schema() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/reports/junit-10.xsd");
     present(path.exists(), "Jenkins' JUnit schema").then_some(path)
-}
-
-fn present(there: bool, name: &str) -> bool {
-    if !there {
-        assert!(std::env::var_os("CI").is_none(), "{name} is not installed");
-        // The test runner captures what macros print, but not this.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: {name} is not installed; .ci/run installs it"
-        );
-    }
-    there
 }
 
 /// Checks that a file is XML, and that a schema allows it if there is one.
@@ -250,18 +237,9 @@ fn shares_add_up_from_their_files() {
         ["a.json", "b.json"].map(|name| files.path(name)),
     );
     for (share, path) in [("0/2", &a), ("1/2", &b)] {
-        let args = [
-            "run",
-            "-",
-            "--to",
-            &url,
-            "--speed",
-            "max",
-            "--start",
-            "2026-01-01T00:00:00Z",
-        ];
-        let args = [&args[..], &["--shard", share, "--report", path]].concat();
-        run_with_input(&args, SCENARIO).expect_code(0);
+        let start = ["--start", "2026-01-01T00:00:00Z"];
+        let more = [&start[..], &["--shard", share, "--report", path]].concat();
+        fire(&url, SCENARIO, &more).expect_code(0);
     }
     let sum = run(&["merge", &a, &b, "--format", "json"])
         .expect_code(0)

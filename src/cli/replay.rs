@@ -21,7 +21,7 @@ use crate::vibes::registration::Method;
     vibes-mock replay proxy.har --speed max --connections 1    to where its requests went\n\n\
     Bodies go out byte for byte, at the pace at which they came unless `--speed` says otherwise.")]
 pub struct Args {
-    /// What `listen --record` wrote, or a HAR file
+    /// What `listen --record` wrote, a run's journal, or a HAR file
     file: PathBuf,
     /// Only callbacks of these outcomes, * for any text: carrier.*; repeatable
     #[arg(long, value_name = "GLOB", value_parser = outcome)]
@@ -52,6 +52,12 @@ fn outcome(glob: &str) -> Result<String, String> {
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Failed> {
+    let reports = &args.send.report;
+    if reports.iter().any(|report| report.path() == args.file) {
+        return Err(Failed::usage(
+            "the report would be written over what is replayed\nname another file",
+        ));
+    }
     let all = replay::read(&args.file).map_err(Failed::usage)?;
     let list = args.choose(all)?;
     let mut scenario = Scenario::empty("replay");

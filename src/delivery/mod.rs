@@ -30,6 +30,9 @@ use target::Target;
 /// So many attempts that a fault slows or breaks have connections of their own at once, beside the others.
 const OWN_CONNECTIONS: u32 = 256;
 
+/// How much longer than an attempt may take the end of a run that was interrupted is waited for.
+const SETTLING: Duration = Duration::from_secs(1);
+
 /// What happened with one attempt; every report is made of these.
 #[derive(Debug)]
 pub struct Attempt<'a> {
@@ -190,6 +193,8 @@ struct State {
     sleepers: Vec<Arc<Notify>>,
     broken: Option<String>,
     interrupted: bool,
+    /// Bodies are written here, each over the last.
+    body: Vec<u8>,
 }
 
 /// The run's clock in terms of the machine's.
@@ -247,6 +252,7 @@ impl Engine {
                 sleepers: Vec::new(),
                 broken: None,
                 interrupted: false,
+                body: Vec::new(),
             }),
             changed: Notify::new(),
             target: self.target,
@@ -257,6 +263,7 @@ impl Engine {
         });
         let before_us = shared.journal.as_ref().map_or(0, Journal::before_us);
         let before = Duration::from_micros(before_us);
+        let patience = shared.target.timeout + SETTLING;
         let mut stepper = self.stepper;
         let mut workers = JoinSet::new();
         for _ in 0..self.connections.max(1) {
@@ -290,16 +297,17 @@ impl Engine {
             () = &mut finished => {}
             () = self.stop.stopped() => {
                 shared.interrupt();
-                finished.await;
+                // What a fault makes slow may take longer; nobody waits for that.
+                let _ = tokio::time::timeout(patience, finished).await;
             }
         }
         ticker.abort();
         let mut state = shared.lock();
-        let awaiting = state.timeline.awaiting_retry();
+        let open = state.timeline.awaiting_retry() + state.timeline.under_way();
         Ending {
             interrupted: state.interrupted,
             broken: state.broken.take(),
-            unfinished: awaiting as u64,
+            unfinished: open as u64,
             times_down: state.timeline.times_down(),
             journeys: state.timeline.feed().journeys(),
             elapsed: before + clock.began.elapsed(),
@@ -349,22 +357,24 @@ impl Common {
         }
         match due {
             Due::Job(job) => {
-                let mut body = Vec::with_capacity(1024);
-                if let Err(error) = state.timeline.feed().body(&job.callback, &mut body) {
+                let State { timeline, body, .. } = &mut *state;
+                body.clear();
+                if let Err(error) = timeline.feed().body(&job.callback, body) {
                     state.fail(&error);
                     state.timeline.finish(&job, Verdict::Refused, now, true);
                     return Turn::End;
                 }
                 if let Some(fault) = fault {
-                    fault.kind.spoil(&mut body, fault.draw);
+                    fault.kind.spoil(body, fault.draw);
                 }
+                let body = Bytes::copy_from_slice(body);
                 // Somebody must watch the clock while this one is away.
                 if !state.has_leader
                     && let Some(next) = state.sleepers.pop()
                 {
                     next.notify_one();
                 }
-                Turn::Deliver(job, body.into(), fault)
+                Turn::Deliver(job, body, fault)
             }
             Due::Nothing => {
                 state.wake_all();

@@ -521,10 +521,7 @@ fn attempt(record: &Record, span: &Span) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::Ending;
-    use crate::expect::{Expect, Expectation};
-    use crate::plan::Shard;
-    use crate::report::{Heading, Tally};
+    use crate::expect::Expectation;
 
     #[test]
     fn durations_are_short() {
@@ -551,15 +548,7 @@ mod tests {
 
     #[test]
     fn expectations_are_told() {
-        let heading = Heading {
-            scenario: "it".to_owned(),
-            destination: "http://127.0.0.1:1/".to_owned(),
-            seed: 1,
-            start: "2026-01-01T00:00:00Z".to_owned(),
-            speed: "max".to_owned(),
-            shard: Shard::WHOLE,
-        };
-        let mut report = Tally::new(Expect::default()).report(heading, &Ending::default(), 1);
+        let mut report = Report::empty("it");
         let empty = page(&report, &Told::default());
         assert!(empty.contains("Nothing was sent") && !empty.contains("Expectations"));
         report.expectations.push(Expectation {

@@ -49,7 +49,7 @@ pub struct Report {
     pub speed: String,
     /// Journeys that began.
     pub journeys: u64,
-    /// Callbacks whose delivery began.
+    /// Callbacks of which an attempt has ended.
     pub callbacks: u64,
     /// Deliveries answered with 2xx.
     pub accepted: u64,
@@ -424,5 +424,21 @@ impl Observer for Tally {
 
     fn dropped(&mut self, _: &Job) {
         *self.lock().faults.entry(FaultKind::Drop).or_default() += 1;
+    }
+}
+
+#[cfg(test)]
+impl Report {
+    /// Of a run in which nothing happened.
+    pub(crate) fn empty(scenario: &str) -> Report {
+        let heading = Heading {
+            scenario: scenario.to_owned(),
+            destination: "http://127.0.0.1:1/".to_owned(),
+            seed: 1,
+            start: "2026-01-01T00:00:00Z".to_owned(),
+            speed: "max".to_owned(),
+            shard: Shard::WHOLE,
+        };
+        Tally::new(Expect::default()).report(heading, &Ending::default(), 1)
     }
 }

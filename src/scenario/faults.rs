@@ -101,7 +101,7 @@ fn when_schema(_: &mut SchemaGenerator) -> Schema {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExpectFile {
-    /// Of every answer to an attempt without a fault.
+    /// Of every attempt that no fault has spoilt.
     #[serde(default)]
     pub every: Every,
     /// How many callbacks of an outcome there are, each counted once: `{carrier.rejected: "> 0"}`.

@@ -84,6 +84,31 @@ pub fn run_with_input(args: &[&str], input: &str) -> Ran {
     finish(program().args(args), input)
 }
 
+/// Fires a scenario at a URL without waiting; the summary is JSON unless `more` says otherwise.
+pub fn fire(url: &str, scenario: &str, more: &[&str]) -> Ran {
+    let mut args = vec![
+        "run", "-", "--to", url, "--speed", "max", "--format", "json",
+    ];
+    // What is said last counts.
+    args.extend(more);
+    run_with_input(&args, scenario)
+}
+
+/// Whether something that tests need is there; if not, a visible line says so, and under `CI` a failure.
+pub fn present(there: bool, name: &str) -> bool {
+    if !there {
+        // `.ci/run` is for Debian; what it installs is not to be had everywhere.
+        let optional = cfg!(windows) || std::env::var_os("CI").is_none();
+        assert!(optional, "{name} is not installed");
+        // The test runner captures what macros print, but not this.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: {name} is not installed; .ci/run installs it"
+        );
+    }
+    there
+}
+
 /// The plan of a scenario, a line each; seed 1 and the start of 2026 unless `more` says otherwise.
 pub fn plan(scenario: &str, more: &[&str]) -> Vec<String> {
     let mut args = vec!["plan", "-", "--format", "jsonl"];

@@ -1,26 +1,27 @@
 //! Scenario, seed and start → callbacks in due order, made one at a time.
 //!
-//! Pure: no clock, no socket, no file. What is pending is kept as numbers (40-odd bytes a callback); a
+//! Pure: no clock, no socket, no file. What is pending is kept as numbers (56 bytes a callback); a
 //! body is made when it is needed, and made again for a retry. So memory grows with what is pending, not
 //! with the run.
 
+mod arrivals;
+mod faults;
+
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use rand::Rng;
 use uuid::Uuid;
 
-use crate::draw::{self, Generator, Purpose};
-use crate::fault::{Fault, FaultKind, FaultSpec};
+use arrivals::ArrivalStream;
+use faults::Firsts;
+
+use crate::draw::{self, Purpose};
 use crate::journey::{Step, Text};
 use crate::scenario::Scenario;
 use crate::scenario::event::{MadeEvent, Occasion};
-use crate::scenario::model::Arrivals;
-#[cfg(test)]
-use crate::scenario::units::SECOND;
-use crate::scenario::units::{Delay, Duration, MILLISECOND};
+use crate::scenario::units::MILLISECOND;
 use crate::sms;
 use crate::vibes::callback::{Body, escape_json};
 use crate::vibes::outcome::Outcome;
@@ -219,60 +220,6 @@ pub struct Plan {
     firsts: Firsts,
 }
 
-/// Which callbacks are the first that a fault with `first` strikes.
-#[derive(Clone)]
-enum Firsts {
-    /// So many are left of each fault: a whole run counts them as they come.
-    Left(Vec<u64>),
-    /// These are they, by fault, journey and step: a share of a run cannot count the others' callbacks.
-    Known(Arc<HashSet<(usize, u64, u16)>>),
-}
-
-impl Firsts {
-    fn of(scenario: &Arc<Scenario>, parameters: Parameters) -> Firsts {
-        let left = |fault: &FaultSpec| fault.first.unwrap_or(u64::MAX);
-        let left: Vec<u64> = scenario.faults.iter().map(left).collect();
-        let asked: u64 = scenario.faults.iter().filter_map(|fault| fault.first).sum();
-        if parameters.shard.of == 1 || asked == 0 {
-            return Firsts::Left(left);
-        }
-        let mut whole = Plan::new(
-            Arc::clone(scenario),
-            Parameters {
-                shard: Shard::WHOLE,
-                ..parameters
-            },
-        );
-        let mut known = HashSet::new();
-        // A journey that cannot be computed ends this here, and the run once it comes to it.
-        while let Some(Ok(callback)) = whole.next() {
-            let Some(index) = usize::from(callback.fault).checked_sub(1) else {
-                continue;
-            };
-            if scenario.faults[index].first.is_some() {
-                known.insert((index, callback.journey, callback.step));
-                if known.len() as u64 == asked {
-                    break;
-                }
-            }
-        }
-        Firsts::Known(Arc::new(known))
-    }
-
-    fn strikes(&mut self, fault: usize, limited: bool, callback: &Callback) -> bool {
-        match self {
-            Firsts::Left(left) if left[fault] > 0 => {
-                left[fault] -= u64::from(limited);
-                true
-            }
-            Firsts::Left(_) => false,
-            Firsts::Known(known) => {
-                !limited || known.contains(&(fault, callback.journey, callback.step))
-            }
-        }
-    }
-}
-
 impl Plan {
     /// A plan at its beginning.
     pub fn new(scenario: Arc<Scenario>, parameters: Parameters) -> Plan {
@@ -363,90 +310,6 @@ impl Plan {
                 self.befall(callback)?;
             }
         }
-    }
-
-    /// Looks at what the faults do to a callback whose turn it is, and puts it back.
-    fn befall(&mut self, mut callback: Callback) -> Result<(), PlanError> {
-        callback.edition = Edition::Original;
-        let scenario = Arc::clone(&self.scenario);
-        let purpose = Purpose::Faults(callback.step);
-        let mut rng = draw::generator(self.parameters.seed, callback.journey, purpose);
-        for (at, fault) in scenario.faults.iter().enumerate() {
-            // Each fault draws the same number of times, so that one does not change the next.
-            let (chance, share) = (draw::fraction(&mut rng), rng.clone());
-            draw::fraction(&mut rng);
-            draw::fraction(&mut rng);
-            if chance >= fault.rate || !self.concerns(fault, &callback)? {
-                continue;
-            }
-            let mut rng = share;
-            let held = match fault.kind {
-                FaultKind::Delay | FaultKind::Duplicate => draw::delay(&mut rng, fault.time),
-                FaultKind::Reorder => match self.overtaken(&callback, fault.time, &mut rng)? {
-                    Some(held) => held,
-                    None => continue,
-                },
-                _ => 0,
-            };
-            if !self.firsts.strikes(at, fault.first.is_some(), &callback) {
-                continue;
-            }
-            let mut struck = callback;
-            struck.fault = at as u8 + 1;
-            struck.held = held;
-            struck.due = callback.due.saturating_add(held);
-            if fault.kind == FaultKind::Duplicate {
-                struck.edition = Edition::Duplicate;
-                self.pending.push(Reverse(struck));
-                break;
-            }
-            callback = struck;
-            break;
-        }
-        self.pending.push(Reverse(callback));
-        Ok(())
-    }
-
-    fn concerns(&mut self, fault: &FaultSpec, callback: &Callback) -> Result<bool, PlanError> {
-        let scenario = Arc::clone(&self.scenario);
-        let journey = &scenario.journeys[usize::from(callback.way)].name;
-        let event_type = match fault.asks_for_event_type() {
-            true => self.event(callback)?.part().event_type,
-            false => "",
-        };
-        Ok(fault.concerns(callback.due, callback.outcome, journey, event_type))
-    }
-
-    /// How long a callback must be held so that its journey's next one comes before it; none if there is
-    /// no next one in time.
-    fn overtaken(
-        &mut self,
-        callback: &Callback,
-        within: Delay,
-        rng: &mut Generator,
-    ) -> Result<Option<u64>, PlanError> {
-        let Delay::Fixed(within) = within else {
-            return Ok(None);
-        };
-        let mut later: Vec<Callback> = Vec::new();
-        self.unfold(
-            callback.arrived,
-            callback.journey,
-            usize::from(callback.event),
-            &mut later,
-        )?;
-        let next = later
-            .iter()
-            .filter(|other| other.order() > callback.order())
-            .map(|other| other.due)
-            .min();
-        let latest = callback.due.saturating_add(within.0);
-        Ok(next.filter(|next| *next < latest).map(|next| {
-            // Behind it by a millisecond at least, where there is room for it.
-            let from = (next + MILLISECOND).min(latest);
-            let span = Delay::Uniform(Duration(from - callback.due), Duration(within.0));
-            draw::delay(rng, span)
-        }))
     }
 
     /// The next callback as the platform means it.
@@ -619,93 +482,11 @@ impl KeptEvents {
     }
 }
 
-/// When the events of one entry come, in nanoseconds from the start.
-struct ArrivalStream {
-    how: Option<Arrivals>,
-    parameters: Parameters,
-    /// The number of the entry's first journey.
-    first: u64,
-    next: u64,
-    count: u64,
-    last: u64,
-}
-
-impl Iterator for ArrivalStream {
-    type Item = (u64, u64);
-
-    fn next(&mut self) -> Option<(u64, u64)> {
-        if self.next >= self.count {
-            return None;
-        }
-        let index = self.next;
-        let number = self.first + index;
-        self.next += 1;
-        let time = match &self.how {
-            None => 0,
-            Some(Arrivals::Rate(rate)) => (index as f64 / rate.0 * 1e9).round() as u64,
-            Some(Arrivals::Ramp { from, to, over }) => ramp(index, from.0, to.0, over.0),
-            Some(Arrivals::Poisson(rate)) => {
-                let seed = self.parameters.seed;
-                let mut rng = draw::generator(seed, number, Purpose::Arrival);
-                self.last + draw::gap(&mut rng, rate.0)
-            }
-            Some(Arrivals::Cron(cron)) => self.next_firing(cron, index)?,
-        };
-        self.last = time;
-        Some((time, number))
-    }
-}
-
-impl ArrivalStream {
-    /// The next instant of a cron expression; none if it never comes again.
-    fn next_firing(&self, cron: &croner::Cron, index: u64) -> Option<u64> {
-        let start = self.parameters.start;
-        // Cron knows whole seconds; a start within one waits for the next.
-        let last = at(start, self.last);
-        let from = match last.timestamp_subsec_nanos() {
-            0 => last,
-            _ => DateTime::from_timestamp(last.timestamp() + 1, 0)?,
-        };
-        let firing = cron
-            .find_next_occurrence(&from, index == 0 || from > last)
-            .ok()?;
-        u64::try_from((firing - start).num_nanoseconds()?).ok()
-    }
-}
-
-/// When the event of that index comes if the rate changes evenly: the time at which so many have come.
-fn ramp(index: u64, from: f64, to: f64, over: u64) -> u64 {
-    let (events, over) = (index as f64, over as f64 / 1e9);
-    let within = (from + to) / 2.0 * over;
-    let seconds = if events >= within {
-        over + (events - within) / to
-    } else {
-        // from·t + (to − from)/(2·over)·t² = events, solved so that nothing cancels out.
-        let slope = (to - from) / over;
-        2.0 * events / (from + libm::sqrt((from * from + 2.0 * slope * events).max(0.0)))
-    };
-    (seconds * 1e9).round() as u64
-}
-
 /// The bodies of a plan's callbacks: in any order, as often as they are asked for.
 impl Plan {
     /// When a callback is due, on the run's clock.
     pub fn due_at(&self, callback: &Callback) -> DateTime<Utc> {
         at(self.parameters.start, callback.due)
-    }
-
-    /// The fault that strikes a callback.
-    pub fn fault(&self, callback: &Callback) -> Option<Fault> {
-        let index = usize::from(callback.fault).checked_sub(1)?;
-        let fault = self.scenario.faults.get(index)?;
-        let purpose = Purpose::Faults(callback.step);
-        let mut rng = draw::generator(self.parameters.seed, callback.journey, purpose);
-        let draw = rng.next_u64();
-        Some(Fault {
-            kind: fault.kind,
-            time: draw::delay(&mut rng, fault.time),
-            draw,
-        })
     }
 
     /// The callback's own id: the same each time, different from every other's.
@@ -812,20 +593,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ramp_reaches_its_second_rate_and_stays_there() {
-        let times: Vec<_> = (0..=3000)
-            .map(|index| ramp(index, 10.0, 50.0, 30 * SECOND))
-            .collect();
-        assert!(times.windows(2).all(|pair| pair[0] < pair[1]));
-        // (10 + 50) / 2 events a second for 30 seconds.
-        assert_eq!(times[900], 30 * SECOND);
-        assert_eq!(times[950], 31 * SECOND);
-    }
-
-    #[test]
-    fn a_ramp_down_works_alike() {
-        assert_eq!(ramp(900, 50.0, 10.0, 30 * SECOND), 30 * SECOND);
-        assert_eq!(ramp(910, 50.0, 10.0, 30 * SECOND), 31 * SECOND);
+    fn a_million_can_wait() {
+        // docs/scale.md and docs/performance.md count on it.
+        assert_eq!(size_of::<Callback>(), 56);
     }
 
     #[test]
