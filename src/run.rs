@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use hyper::header::{HeaderName, HeaderValue};
 use rand::TryRng;
 
+use crate::delivery::clock::Clock;
 use crate::delivery::target::Target;
 use crate::delivery::tls::Transport;
 use crate::delivery::{Ending, Engine, Observer, SharedObserver, Stepper, StopSignal};
@@ -323,6 +324,7 @@ impl Run {
                     earlier.attempts(|entry| tally.recall(&entry))?;
                 }
             }
+            let from = timeline.reached();
             let share =
                 |observer: &SharedObserver| -> Box<dyn Observer> { Box::new(Arc::clone(observer)) };
             let mut observers: Vec<Box<dyn Observer>> = observers.iter().map(share).collect();
@@ -330,7 +332,7 @@ impl Run {
             let engine = Engine {
                 timeline,
                 target: target.clone(),
-                speed: self.speed,
+                clock: Clock::at(from, self.speed),
                 connections: self.connections.div_ceil(threads),
                 observers,
                 stepper: stepper.take(),

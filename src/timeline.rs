@@ -132,6 +132,28 @@ impl std::fmt::Display for Speed {
     }
 }
 
+/// What a clock shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Now {
+    /// This time, in nanoseconds.
+    At(u64),
+    /// Whatever is due next, as long as it is not later than this.
+    Next {
+        /// In nanoseconds; `u64::MAX` is no limit.
+        limit: u64,
+    },
+}
+
+impl Now {
+    /// The time, where it does not depend on what is due.
+    pub fn time(self) -> Option<u64> {
+        match self {
+            Now::At(now) => Some(now),
+            Now::Next { .. } => None,
+        }
+    }
+}
+
 /// One attempt to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct Job {
@@ -234,6 +256,7 @@ pub struct Timeline {
     feed: Box<dyn Feed>,
     policy: RetryPolicy,
     downed: Downed,
+    /// Retries, and what did not come from the feed.
     retries: BinaryHeap<Reverse<Retry>>,
     /// Attempts under way: ticket and when they started, oldest first.
     under_way: Vec<(u64, u64)>,
@@ -302,17 +325,37 @@ impl Timeline {
         self.stopped = true;
     }
 
+    /// Puts a callback in that the feed does not bring: that attempt at it, due then.
+    pub fn push(&mut self, callback: Callback, attempt: u32, due: u64) {
+        self.retries.push(Reverse(Retry {
+            due,
+            callback,
+            attempt,
+        }));
+    }
+
+    /// When the next attempt is due of those that the feed does not bring, in nanoseconds.
+    pub fn due(&self) -> Option<u64> {
+        let Reverse(next) = self.retries.peek()?;
+        Some(next.due.max(self.down_until))
+    }
+
+    /// Until when the destination is left alone, in nanoseconds.
+    pub fn down_until(&self) -> u64 {
+        self.down_until
+    }
+
     /// How many deliveries were begun and wait for a retry.
     pub fn awaiting_retry(&self) -> usize {
         self.retries.len()
     }
 
-    /// What is due. `now` is the run's clock; without one, the clock jumps to whatever comes next.
+    /// What is due.
     ///
     /// # Errors
     ///
     /// A journey could not be computed; nothing more will come.
-    pub fn next(&mut self, now: Option<u64>) -> Result<Due, PlanError> {
+    pub fn next(&mut self, now: Now) -> Result<Due, PlanError> {
         if self.stopped {
             return Ok(Due::Nothing);
         }
@@ -330,18 +373,20 @@ impl Timeline {
         };
         let due = due.max(self.down_until);
         let started = match now {
-            Some(now) if due > now => return Ok(Due::At(due)),
-            Some(now) => now,
+            Now::At(now) if due > now => return Ok(Due::At(due)),
+            Now::At(now) => now,
             // The clock may not pass the earliest retry that an attempt under way could ask for, nor a
             // pause that it could set off: what comes next must not depend on how fast it is answered.
-            None if self
-                .under_way
-                .iter()
-                .any(|(_, started)| due > started + self.horizon()) =>
+            Now::Next { .. }
+                if self
+                    .under_way
+                    .iter()
+                    .any(|(_, started)| due > started + self.horizon()) =>
             {
                 return Ok(Due::Held);
             }
-            None => due.max(self.reached),
+            Now::Next { limit } if due > limit => return Ok(Due::At(due)),
+            Now::Next { .. } => due.max(self.reached),
         };
         self.reached = started;
         let (callback, attempt) =
@@ -384,11 +429,7 @@ impl Timeline {
             match past {
                 Past::Untouched => return Ok(Fresh::At(due)),
                 Past::Done => {}
-                Past::Waiting { due, attempt } => self.retries.push(Reverse(Retry {
-                    due,
-                    callback,
-                    attempt,
-                })),
+                Past::Waiting { due, attempt } => self.push(callback, attempt, due),
             }
             self.feed.take();
         }
@@ -402,11 +443,11 @@ impl Timeline {
         }
     }
 
-    /// Takes back a job that was handed out. `now` is the run's clock, if there is one. What came of a
-    /// `spoilt` attempt says nothing about the destination.
-    pub fn finish(&mut self, job: &Job, verdict: Verdict, now: Option<u64>, spoilt: bool) -> Next {
+    /// Takes back a job that was handed out. What came of a `spoilt` attempt says nothing about the
+    /// destination.
+    pub fn finish(&mut self, job: &Job, verdict: Verdict, now: Now, spoilt: bool) -> Next {
         self.under_way.retain(|(ticket, _)| *ticket != job.ticket);
-        let now = now.unwrap_or(job.started);
+        let now = now.time().unwrap_or(job.started);
         if verdict != Verdict::Transient {
             if !spoilt {
                 self.failures_in_row = 0;
@@ -429,11 +470,7 @@ impl Timeline {
             return Next::GaveUp;
         }
         let due = now.saturating_add(self.policy.wait.0);
-        self.retries.push(Reverse(Retry {
-            due,
-            callback: job.callback,
-            attempt: job.attempt + 1,
-        }));
+        self.push(job.callback, job.attempt + 1, due);
         Next::Retry(due)
     }
 }

@@ -649,6 +649,7 @@ fn localhost_is_found_where_the_receiver_listens() {
 /// A name that has no address any more once the run has begun.
 #[tokio::test]
 async fn one_whose_name_is_gone() {
+    use vibes_mock::delivery::clock::Clock;
     use vibes_mock::delivery::target::Target;
     use vibes_mock::delivery::tls::Transport;
     use vibes_mock::delivery::{Attempt, Engine, Observer, StopSignal};
@@ -681,7 +682,7 @@ async fn one_whose_name_is_gone() {
     let engine = Engine {
         timeline: Timeline::new(Box::new(plan), &scenario.settings),
         target: target.unwrap(),
-        speed: Speed::Max,
+        clock: Clock::at(0, Speed::Max),
         connections: 2,
         observers: vec![Box::new(Kinds(Arc::clone(&kinds)))],
         stepper: None,

@@ -54,6 +54,8 @@ pub enum FailureKind {
     HeadTooLarge,
     /// The machine has no file descriptor or port left.
     OutOfResources,
+    /// The server may not send to the address that the host has.
+    DestinationNotAllowed,
 }
 
 impl FailureKind {
@@ -71,6 +73,7 @@ impl FailureKind {
             FailureKind::NotHttp => "not_http",
             FailureKind::HeadTooLarge => "head_too_large",
             FailureKind::OutOfResources => "out_of_resources",
+            FailureKind::DestinationNotAllowed => "destination_not_allowed",
         }
     }
 }

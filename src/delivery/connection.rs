@@ -1,5 +1,7 @@
 //! One connection, HTTP/1.1 or HTTP/2, made again whenever it is gone.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -30,39 +32,42 @@ const MAX_ANSWER_BODY: usize = 64 * 1024;
 /// The longest head of an answer.
 const MAX_ANSWER_HEAD: usize = 64 * 1024;
 
-/// So much of it is kept.
-const KEPT_ANSWER: usize = 1000;
-
 pub(super) struct Connection {
     sender: Option<Sender>,
     /// What moves the connection's bytes.
     task: Option<AbortHandle>,
     used: Instant,
-    timeout: Duration,
+    /// Whom it goes to.
+    target: Option<Arc<Target>>,
 }
 
 impl Connection {
-    pub(super) fn new(target: &Target) -> Connection {
+    pub(super) fn new() -> Connection {
         Connection {
             sender: None,
             task: None,
             used: Instant::now(),
-            timeout: target.timeout,
+            target: None,
         }
     }
 
     /// Makes one attempt.
     pub(super) async fn send(
         &mut self,
-        target: &Target,
+        target: &Arc<Target>,
         job: &Job,
         body: Bytes,
         fault: Option<Fault>,
     ) -> Result<Answer, Failure> {
-        if self.used.elapsed() > TRUSTED_IDLE {
+        let same = self
+            .target
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, target));
+        if !same || self.used.elapsed() > TRUSTED_IDLE {
             self.sender = None;
+            self.target = Some(Arc::clone(target));
         }
-        let mut timeout = self.timeout;
+        let mut timeout = target.timeout;
         if let Some(fault) = fault
             && fault.kind == FaultKind::SlowBody
         {
@@ -114,7 +119,7 @@ impl Connection {
             match sender.try_send(request).await {
                 Ok(response) => {
                     let status = response.status().as_u16();
-                    let (whole, text) = drain(response.into_body()).await?;
+                    let (whole, text) = drain(response.into_body(), target.keep_answer).await?;
                     if whole {
                         self.sender = Some(sender);
                     }
@@ -230,9 +235,7 @@ impl Sender {
 }
 
 async fn connect(target: &Target) -> Result<Sender, Failure> {
-    let stream = TcpStream::connect((target.host.as_str(), target.port))
-        .await
-        .map_err(|error| Failure::connecting(&error))?;
+    let stream = open(target).await?;
     // Small requests must not wait for each other's acknowledgements.
     stream
         .set_nodelay(true)
@@ -254,9 +257,35 @@ async fn connect(target: &Target) -> Result<Sender, Failure> {
     }
 }
 
+/// Looks the host up and goes to the first of its addresses that may be gone to and answers. The address that
+/// was checked is the one that is used: a name that changes its address in between changes nothing.
+async fn open(target: &Target) -> Result<TcpStream, Failure> {
+    let found: Vec<SocketAddr> = tokio::net::lookup_host((target.host.as_str(), target.port))
+        .await
+        .map_err(|error| Failure::connecting(&error))?
+        .collect();
+    let mut failure = Failure::new(
+        FailureKind::NameNotFound,
+        format!("{} has no address", target.host),
+    );
+    for address in found {
+        if let Some(policy) = &target.policy
+            && let Err(refused) = policy.check(&target.host, address.ip())
+        {
+            failure = Failure::new(FailureKind::DestinationNotAllowed, refused);
+            continue;
+        }
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = Failure::connecting(&error),
+        }
+    }
+    Err(failure)
+}
+
 /// Reads an answer's body; false if there was more of it than anybody needs. What it begins with comes
 /// along, for people.
-async fn drain(mut body: Incoming) -> Result<(bool, Option<Box<str>>), Failure> {
+async fn drain(mut body: Incoming, keep: usize) -> Result<(bool, Option<Box<str>>), Failure> {
     let mut read = 0;
     let mut kept = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -265,7 +294,7 @@ async fn drain(mut body: Incoming) -> Result<(bool, Option<Box<str>>), Failure> 
             continue;
         };
         read += data.len();
-        let room = KEPT_ANSWER.saturating_sub(kept.len()).min(data.len());
+        let room = keep.saturating_sub(kept.len()).min(data.len());
         kept.extend_from_slice(&data[..room]);
         if read > MAX_ANSWER_BODY {
             return Ok((false, text(&kept)));

@@ -1,5 +1,6 @@
 //! One destination as the client needs it: an address, and a request that lacks only its body.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -9,6 +10,7 @@ use hyper::{Method, Request, Uri};
 use tokio::net::TcpStream;
 
 use super::body::Outgoing;
+use super::policy::Policy;
 use super::tls::{HttpVersion, Tls, Transport};
 use crate::fault::{Fault, FaultKind};
 use crate::scenario::Destination;
@@ -17,6 +19,9 @@ use crate::vibes::registration::{self, check_url, split_user};
 
 /// What every request says of who sends it; no other header of Vibes' is published.
 const AGENT: &str = concat!("vibes-mock/", env!("CARGO_PKG_VERSION"));
+
+/// So much of an answer's body is kept, for people.
+const KEPT_ANSWER: usize = 1000;
 
 /// A destination to send to.
 #[derive(Clone, Debug)]
@@ -35,6 +40,10 @@ pub struct Target {
     /// The same for HTTP/2, where the URL is whole and says what `Host` does else.
     request_of_two: Request<()>,
     mark: bool,
+    /// How much of an answer's body is kept, in bytes.
+    pub(super) keep_answer: usize,
+    /// Which addresses may be sent to; all if absent.
+    pub(super) policy: Option<Arc<Policy>>,
 }
 
 impl Target {
@@ -97,7 +106,16 @@ impl Target {
             request,
             request_of_two,
             mark,
+            keep_answer: KEPT_ANSWER,
+            policy: None,
         })
+    }
+
+    /// Sends only where that policy allows, and keeps so much of answers' bodies.
+    pub fn guarded(mut self, policy: Arc<Policy>, keep_answer: usize) -> Target {
+        self.policy = Some(policy);
+        self.keep_answer = keep_answer;
+        self
     }
 
     /// Host and port, for people.

@@ -16,8 +16,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use crate::plan::{Callback, Shard};
 use crate::scenario::source::plain_words;
 pub use earlier::{Earlier, Entry};
-pub(crate) use writer::LOST;
-pub use writer::{Journal, Row};
+pub use writer::Journal;
 
 /// Tells this kind of file from other SQLite files: "vmj" and the version of the tables.
 const APPLICATION_ID: i32 = 0x766d_6a01;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::{Connection, params};
@@ -11,8 +12,9 @@ use tokio::sync::oneshot;
 
 use super::{JournalError, delivery_id};
 use crate::delivery::answer::{Answer, Failure};
+use crate::delivery::{Attempt, OnRecord, Recorder};
 use crate::fault::FaultKind;
-use crate::timeline::{Job, Next};
+use crate::timeline::{Feed, Job, Next};
 
 /// So many rows make one transaction at the most.
 const BATCH: usize = 4096;
@@ -29,16 +31,16 @@ pub struct Journal {
 type Message = (Box<Row>, oneshot::Sender<()>);
 
 /// One attempt that has ended.
-pub struct Row {
-    pub(crate) job: Job,
-    pub(crate) fault: Option<FaultKind>,
-    pub(crate) event: (String, String),
-    pub(crate) body: Bytes,
-    pub(crate) answer: Result<Answer, Failure>,
-    pub(crate) next: Next,
-    pub(crate) ended_us: u64,
-    pub(crate) lag_us: u64,
-    pub(crate) latency_us: u64,
+struct Row {
+    job: Job,
+    fault: Option<FaultKind>,
+    event: (String, String),
+    body: Bytes,
+    answer: Result<Answer, Failure>,
+    next: Next,
+    ended_us: u64,
+    lag_us: u64,
+    latency_us: u64,
 }
 
 impl Journal {
@@ -65,18 +67,41 @@ impl Journal {
     pub fn before_us(&self) -> u64 {
         self.before_us
     }
+}
 
-    /// Writes a row; the receiver hears once it is in the file, or is dropped if it cannot be.
-    pub(crate) fn record(&self, row: Box<Row>) -> oneshot::Receiver<()> {
+impl Recorder for Journal {
+    fn record(
+        &self,
+        attempt: &Attempt<'_>,
+        body: Bytes,
+        ended: Duration,
+        feed: &mut dyn Feed,
+    ) -> Option<OnRecord> {
+        let event = match feed.event(&attempt.job.callback) {
+            Ok(event) => event,
+            Err(error) => return Some(Box::pin(std::future::ready(Err(error.to_string())))),
+        };
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let row = Row {
+            job: *attempt.job,
+            fault: attempt.fault,
+            event,
+            body,
+            answer: attempt.answer.clone(),
+            next: attempt.next,
+            ended_us: self.before_us + micros(ended),
+            lag_us: micros(attempt.lag),
+            latency_us: micros(attempt.latency),
+        };
         let (written, told) = oneshot::channel();
         // If the thread is gone, `told` says so.
-        let _ = self.rows.send((row, written));
-        told
+        let _ = self.rows.send((Box::new(row), written));
+        Some(Box::pin(async { told.await.map_err(|_| LOST.to_owned()) }))
     }
 }
 
 /// What a run says that can no longer write its journal.
-pub(crate) const LOST: &str = "the journal cannot be written any more, so the run has ended\n\
+const LOST: &str = "the journal cannot be written any more, so the run has ended\n\
      make room, or name a file elsewhere; `--resume` goes on with a journal that is whole";
 
 /// The file that is written, to be missed when somebody removes it: SQLite would go on writing into a file
