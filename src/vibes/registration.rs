@@ -1,6 +1,7 @@
-//! What a destination asks for: the entities and filters of the Callback API.
+//! What a destination asks for: its URL, how it is called, and the filter of the Callback API.
 //!
-//! Documented on Vibes' "Callback API" page; only what decides about a callback is here.
+//! Documented on Vibes' "Callback API" page; only what decides about a callback is here. Requests and
+//! registrations are [`callback_api`](super::callback_api)'s.
 
 use std::ops::Range;
 
@@ -33,6 +34,16 @@ pub enum ContentType {
     TextJson,
 }
 
+impl Method {
+    /// The method as it stands in a request.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Method::Post => "POST",
+            Method::Put => "PUT",
+        }
+    }
+}
+
 impl ContentType {
     /// The header's value.
     pub const fn name(self) -> &'static str {
@@ -61,7 +72,7 @@ pub enum CallbacksToSend {
 }
 
 /// The filter of a registration.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
     /// Only events of this type, upper and lower case alike; all if absent.
     pub event_type: Option<String>,
