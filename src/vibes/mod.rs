@@ -4,6 +4,7 @@
 
 pub mod callback;
 pub mod event;
+pub mod magic;
 pub mod outcome;
 pub mod registration;
 pub mod sample;
