@@ -71,6 +71,16 @@ fn mix(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// A number that stands for some texts, the same in every version and on every machine: FNV-1a over each
+/// text and a byte that no text holds, mixed so that all of its bits depend on all of them.
+pub fn hash(texts: &[&str]) -> u64 {
+    let end = &[0xff_u8][..];
+    let bytes = texts.iter().flat_map(|text| [text.as_bytes(), end]);
+    mix(bytes.flatten().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    }))
+}
+
 /// A version 4 UUID.
 pub fn uuid(generator: &mut Generator) -> Uuid {
     let mut bytes = [0; 16];
@@ -133,6 +143,13 @@ mod tests {
                 assert!(seen.insert(first(seed, journey, Purpose::Delays)));
             }
         }
+    }
+
+    #[test]
+    fn hashes_stay_what_they_are_and_tell_texts_apart() {
+        assert_eq!(hash(&[]), mix(0xcbf2_9ce4_8422_2325));
+        assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
+        assert_ne!(hash(&["a"]), hash(&["a", ""]));
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl ReceiptSpec {
 }
 
 /// A message's text, as far as it matters here: how many parts it takes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Text {
     /// The same for every event.
     Fixed {
@@ -73,7 +73,7 @@ pub enum Text {
 }
 
 /// One way an event can go.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Journey {
     /// Its name in the file.
     pub name: String,
@@ -164,16 +164,38 @@ impl Journey {
 
     /// What happens on a good day, to a short text.
     pub fn good_day() -> Journey {
+        let delivered = Outcome::good_day(Stage::Handset);
         Journey {
             name: "good-day".to_owned(),
-            message_type: MessageType::Sms,
+            ..Journey::ending_with(delivered, MessageType::Sms)
+        }
+    }
+
+    /// All is well up to the stage of that outcome; then it happens, to every part, and nothing after it.
+    pub fn ending_with(outcome: &'static Outcome, message_type: MessageType) -> Journey {
+        let step = |stage| match outcome.stage == stage {
+            true => StepSpec {
+                outcome,
+                ..good_step(stage)
+            },
+            false => good_step(stage),
+        };
+        let receipts = |stage| {
+            (outcome.stage >= stage).then(|| ReceiptSpec {
+                default: step(stage),
+                ..good_receipts(stage)
+            })
+        };
+        Journey {
+            name: outcome.name.to_owned(),
+            message_type,
             text: Text::Fixed { parts: 1 },
             campaign: None,
             stages: Stages {
-                routing: good_step(Stage::Routing),
-                processing: Some(good_step(Stage::Processing)),
-                carrier: Some(good_receipts(Stage::Carrier)),
-                handset: Some(good_receipts(Stage::Handset)),
+                routing: step(Stage::Routing),
+                processing: (outcome.stage >= Stage::Processing).then(|| step(Stage::Processing)),
+                carrier: receipts(Stage::Carrier),
+                handset: receipts(Stage::Handset),
             },
             impossible: false,
         }

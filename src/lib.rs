@@ -54,7 +54,7 @@
 //! Data flows one way, file → scenario → plan → delivery → report: [`scenario`] reads files, [`journey`]
 //! knows what the platform does with one event, [`plan`] puts callbacks in due order, [`timeline`] holds
 //! what is due, [`delivery`] sends it, [`report`] tells of it; [`vibes`] is what goes over the wire and
-//! [`sms`] how a text splits.
+//! [`sms`] how a text splits. [`platform`] knows which way an event goes that somebody posted.
 
 pub mod cli;
 pub mod delivery;
@@ -64,6 +64,7 @@ pub mod fault;
 pub mod journal;
 pub mod journey;
 pub mod plan;
+pub mod platform;
 pub mod receiver;
 pub mod replay;
 pub mod report;

@@ -308,6 +308,52 @@ mod catalog {
     }
 
     #[test]
+    fn magic_recipients() {
+        let ran = run(&["catalog", "--magic"]).expect_code(0);
+        assert_eq!(ran.err, "");
+        insta::assert_snapshot!(ran.out);
+        let list = run(&["catalog", "--magic", "--format", "json"])
+            .expect_code(0)
+            .json();
+        let catalog = run(&["catalog", "--format", "json"]).expect_code(0).json();
+        // One for each body of the catalog.
+        let outcomes = |list: &Value| {
+            let list = list.as_array().unwrap().iter();
+            let mut names: Vec<_> = list.map(|one| one["outcome"].to_string()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(outcomes(&list), outcomes(&catalog));
+        let mut numbers = BTreeSet::new();
+        for one in list.as_array().unwrap() {
+            let keys: Vec<_> = one.as_object().unwrap().keys().collect();
+            assert_eq!(
+                keys,
+                ["outcome", "external_person_id", "mdn", "message_type"]
+            );
+            let mdn = one["mdn"].as_str().unwrap();
+            assert!(mdn.starts_with("+155555501") && mdn.len() == 12, "{mdn}");
+            assert!(numbers.insert(mdn.to_owned()), "{mdn} twice");
+            for key in ["outcome", "external_person_id", "mdn"] {
+                assert!(ran.out.contains(one[key].as_str().unwrap()));
+            }
+        }
+        let one = run(&["catalog", "carrier.rejected", "--magic", "--format", "json"]);
+        assert_eq!(
+            one.expect_code(0).json(),
+            json!([{
+                "outcome": "carrier.rejected",
+                "external_person_id": "vm-carrier-rejected",
+                "mdn": "+15555550121",
+                "message_type": "sms",
+            }])
+        );
+        run(&["catalog", "--magic", "--scenarios"]).expect_code(2);
+        run(&["catalog", "--magic", "--format", "jsonl"]).expect_code(2);
+        run(&["catalog", "carrier.rejectd", "--magic"]).expect_code(2);
+    }
+
+    #[test]
     fn for_programs() {
         let json = run(&["catalog", "--format", "json"]).expect_code(0).json();
         let mut outcomes = BTreeSet::new();

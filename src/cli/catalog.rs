@@ -1,4 +1,4 @@
-//! `vibes-mock catalog`: every outcome with a sample body, and the ready-made scenarios.
+//! `vibes-mock catalog`: every outcome with a sample body, the magic recipients, the ready-made scenarios.
 
 use std::process::ExitCode;
 
@@ -10,19 +10,23 @@ use crate::scenario::finding::did_you_mean;
 use crate::scenario::source::READY_MADE;
 use crate::scenario::{Scenario, Settings};
 use crate::vibes::outcome::{MessageType, OUTCOMES, Outcome, Shape, Stage};
-use crate::vibes::sample;
+use crate::vibes::{magic, sample};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     vibes-mock catalog\n  \
     vibes-mock catalog carrier.rejected\n  \
+    vibes-mock catalog --magic\n  \
     vibes-mock catalog --scenarios\n  \
     vibes-mock catalog --format json | jq '.[].outcome'")]
 pub struct Args {
     /// Only this one, with its body
     outcome: Option<String>,
+    /// List the people to whom one outcome always happens when an event for them is posted to `serve`
+    #[arg(long)]
+    magic: bool,
     /// List the ready-made scenarios instead
-    #[arg(long, conflicts_with = "outcome")]
+    #[arg(long, conflicts_with_all = ["outcome", "magic"])]
     scenarios: bool,
     /// human or json
     #[arg(
@@ -44,6 +48,14 @@ struct Entry {
 }
 
 #[derive(Serialize)]
+struct Magic {
+    outcome: &'static str,
+    external_person_id: String,
+    mdn: String,
+    message_type: MessageType,
+}
+
+#[derive(Serialize)]
 struct ReadyMade {
     name: &'static str,
     scenario: String,
@@ -55,6 +67,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failed> {
             "`catalog` has no jsonl form\nuse `--format json`",
         )),
         format if args.scenarios => list_scenarios(format),
+        format if args.magic => list_magic(args.outcome.as_deref(), format),
         format => list_outcomes(args.outcome.as_deref(), format),
     }?;
     Ok(ExitCode::SUCCESS)
@@ -125,6 +138,39 @@ fn entries(outcome: &'static Outcome) -> Vec<Entry> {
             body: sample::body(outcome, message_type, &Settings::default().wording),
         })
         .collect()
+}
+
+fn list_magic(only: Option<&str>, format: Format) -> Result<(), Failed> {
+    let only = only.map(named).transpose()?;
+    let list: Vec<Magic> = magic::recipients()
+        .filter(|recipient| only.is_none_or(|only| recipient.outcome == only))
+        .map(|recipient| Magic {
+            outcome: recipient.outcome.name,
+            external_person_id: recipient.external_person_id(),
+            mdn: recipient.mdn(),
+            message_type: recipient.message_type,
+        })
+        .collect();
+    if format == Format::Json {
+        return print_json(&list);
+    }
+    let line = |outcome, id, mdn, message_type| {
+        format!("{outcome:<35} {id:<38} {mdn:<12} {message_type}\n")
+    };
+    let mut text = line("outcome", "external_person_id", "mdn", "message");
+    for one in &list {
+        text.push_str(&line(
+            one.outcome,
+            &one.external_person_id,
+            &one.mdn,
+            one.message_type.name(),
+        ));
+    }
+    text.push_str(
+        "\nAn event for one of them goes well up to the outcome, which is the last thing that happens.\n\
+         The number can also be written without `+` or `+1`.\n",
+    );
+    print(&text)
 }
 
 fn list_scenarios(format: Format) -> Result<(), Failed> {

@@ -83,10 +83,11 @@ impl DataTemplate {
 
     /// Data that holds no template, from JSON text that is known to be an object.
     pub fn literal(json: &str) -> DataTemplate {
+        let shape = serde_json::from_str(json).map_or(Shape::Map(Vec::new()), Shape::of_json);
         DataTemplate {
             texts: vec![json.to_owned()],
             gaps: Vec::new(),
-            shape: Shape::Map(Vec::new()),
+            shape,
         }
     }
 
@@ -141,14 +142,11 @@ impl DataTemplate {
         Ok(())
     }
 
-    /// The text or number under a top-level key.
-    pub fn text<'a>(&'a self, key: &str, rendered: &'a [String]) -> Option<KStringCow<'a>> {
-        let Shape::Map(entries) = &self.shape else {
-            return None;
-        };
-        match entries.iter().find(|(name, _)| name.as_str() == key)? {
-            (_, Shape::Gap(gap)) => rendered.get(*gap).map(|text| KStringCow::from_ref(text)),
-            (_, Shape::Value(Value::Scalar(scalar))) => Some(scalar.to_kstr()),
+    /// The text or number at a path: keys and places in lists with dots between them, `order.items.0`.
+    pub fn text<'a>(&'a self, path: &str, rendered: &'a [String]) -> Option<KStringCow<'a>> {
+        match self.shape.at(path)? {
+            Shape::Gap(gap) => rendered.get(*gap).map(|text| KStringCow::from_ref(text)),
+            Shape::Value(Value::Scalar(scalar)) => Some(scalar.to_kstr()),
             _ => None,
         }
     }
@@ -248,6 +246,40 @@ impl DataView<'_> {
 }
 
 impl Shape {
+    fn of_json(json: serde_json::Value) -> Shape {
+        match json {
+            serde_json::Value::Null => Shape::Value(Value::Nil),
+            serde_json::Value::Bool(value) => Shape::Value(Value::scalar(value)),
+            serde_json::Value::Number(number) => Shape::Value(number_value(&number.to_string())),
+            serde_json::Value::String(text) => Shape::Value(Value::scalar(text)),
+            serde_json::Value::Array(items) => {
+                Shape::List(items.into_iter().map(Shape::of_json).collect())
+            }
+            serde_json::Value::Object(entries) => Shape::Map(
+                entries
+                    .into_iter()
+                    .map(|(key, value)| (KString::from_string(key), Shape::of_json(value)))
+                    .collect(),
+            ),
+        }
+    }
+
+    fn at(&self, path: &str) -> Option<&Shape> {
+        let step = |name: &str| match self {
+            Shape::Map(entries) => entries
+                .iter()
+                .find(|(key, _)| key.as_str() == name)
+                .map(|(_, shape)| shape),
+            Shape::List(items) => items.get(name.parse::<usize>().ok()?),
+            Shape::Gap(_) | Shape::Value(_) => None,
+        };
+        // A key may have dots of its own.
+        step(path).or_else(|| {
+            let (first, rest) = path.split_once('.')?;
+            step(first)?.at(rest)
+        })
+    }
+
     fn value(&self, rendered: &[String]) -> Value {
         match self {
             Shape::Value(value) => value.clone(),
@@ -495,6 +527,29 @@ mod tests {
         for bad in ["+15551230100", "012", ".inf", ".NaN", "-.inf", "00.5"] {
             assert!(json_number(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn posted_data_is_found_by_paths() {
+        let data = DataTemplate::literal(
+            r#"{"a":"x","n":12,"deep":{"list":[{"b":true}],"gone":null},"with.dot":"y"}"#,
+        );
+        let text = |path| data.text(path, &[]).map(|text| text.to_string());
+        for (path, found) in [
+            ("a", Some("x")),
+            ("n", Some("12")),
+            ("deep.list.0.b", Some("true")),
+            ("with.dot", Some("y")),
+            ("deep.gone", None),
+            ("deep", None),
+            ("a.b", None),
+            ("deep.list.1.b", None),
+            ("", None),
+        ] {
+            assert_eq!(text(path).as_deref(), found, "{path}");
+        }
+        let names: Vec<&str> = data.keys().collect();
+        assert_eq!(names, ["a", "n", "deep", "with.dot"]);
     }
 
     #[test]

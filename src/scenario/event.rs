@@ -7,13 +7,12 @@ use std::ops::Range;
 
 use chrono::{DateTime, Utc};
 use liquid_core::model::Value;
-use rand::Rng;
 use uuid::Uuid;
 
 use super::data::DataTemplate;
 use super::model::Arrivals;
 use super::template::{Renderer, Template, TemplateError};
-use super::variables::{Person, Variables, fictional_mdn};
+use super::variables::{Person, Variables, fictional_mdn, fictional_person_id};
 use crate::draw::{self, Purpose};
 use crate::vibes::callback::EventPart;
 
@@ -108,6 +107,14 @@ pub struct MadeEvent {
     external_person_id: String,
 }
 
+/// The campaign that takes events of a type if nothing else is said: the same number for the same type.
+pub fn usual_campaign(event_type: &str) -> u32 {
+    let hash = event_type.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
+    });
+    1000 + hash % 9000
+}
+
 impl MadeEvent {
     /// The event as a body shows it.
     pub fn part(&self) -> EventPart<'_> {
@@ -121,12 +128,9 @@ impl MadeEvent {
         }
     }
 
-    /// The campaign that takes events of this type: the same number for the same type.
+    /// The campaign that takes events of this type.
     pub fn usual_campaign(&self) -> u32 {
-        let hash = self.event_type.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
-        });
-        1000 + hash % 9000
+        usual_campaign(&self.event_type)
     }
 
     fn person(&self) -> Person<'_> {
@@ -150,11 +154,8 @@ impl EventSpec {
         made.person_key = draw::uuid(&mut rng);
         made.mdn = fictional_mdn(&mut rng);
         made.external_person_id.clear();
-        for _ in 0..9 {
-            const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-            let letter = LETTERS[(rng.next_u64() >> 59) as usize];
-            made.external_person_id.push(char::from(letter));
-        }
+        made.external_person_id
+            .extend(fictional_person_id(&mut rng));
         made.event_data.clear();
         made.debug_data.clear();
         made.event_id.clear();

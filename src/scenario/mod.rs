@@ -33,7 +33,7 @@ use crate::vibes::registration::{ContentType, Filter, Method};
 pub use check::header;
 use event::{EventSpec, Weights};
 use finding::Findings;
-use model::{Downed, MultipartSuccess};
+use model::{Downed, DuplicateEventId, MultipartSuccess, RoutingMode};
 use source::Source;
 use units::{Duration, RetryPolicy, SECOND};
 
@@ -49,6 +49,8 @@ pub struct Scenario {
     pub seed: Option<u64>,
     /// The customer's key.
     pub company_key: String,
+    /// Whether the file says whose key that is; one that does not is for every company of a server.
+    pub names_company: bool,
     /// Where callbacks go.
     pub destination: Destination,
     /// The ways an event can go; the last one is the good day.
@@ -63,6 +65,8 @@ pub struct Scenario {
     pub expect: Expect,
     /// What receivers could notice.
     pub settings: Settings,
+    /// What only a server minds.
+    pub serving: Serving,
     /// The file's text.
     pub text: String,
     /// What probably is not as meant; it runs all the same.
@@ -110,6 +114,28 @@ pub struct Settings {
     pub downed: Downed,
 }
 
+/// What only a server minds; each is absent where the file does not say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Serving {
+    /// What becomes of an event that no campaign and no route takes.
+    pub routing: Option<RoutingMode>,
+    /// What becomes of an `event_id` that was there before.
+    pub duplicate_event_id: Option<DuplicateEventId>,
+    /// Whether the platform's limits hold.
+    pub enforce_limits: Option<bool>,
+}
+
+impl Serving {
+    /// What is said here, and what another one says of the rest.
+    pub fn or(self, other: Serving) -> Serving {
+        Serving {
+            routing: self.routing.or(other.routing),
+            duplicate_event_id: self.duplicate_event_id.or(other.duplicate_event_id),
+            enforce_limits: self.enforce_limits.or(other.enforce_limits),
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -143,6 +169,7 @@ impl Scenario {
             name: name.to_owned(),
             seed: None,
             company_key: DEFAULT_COMPANY_KEY.to_owned(),
+            names_company: false,
             destination: Destination::default(),
             journeys: Vec::new(),
             events: Vec::new(),
@@ -151,6 +178,7 @@ impl Scenario {
             expect: Expect::default(),
             text: String::new(),
             settings: Settings::default(),
+            serving: Serving::default(),
             warnings: Findings::new(name, "", Vec::new()),
         }
     }
@@ -175,6 +203,11 @@ impl Scenario {
 
     fn read(source: &Source) -> Result<Scenario, Error> {
         check::compile(source).map_err(Error::Invalid)
+    }
+
+    /// Whether a server minds it for a company: if the file names that one, or none.
+    pub fn applies_to(&self, company_key: &str) -> bool {
+        !self.names_company || self.company_key == company_key
     }
 
     /// How many journeys a run of it has.

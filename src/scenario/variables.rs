@@ -15,7 +15,7 @@ use fake::faker::lorem::en::{Sentence, Word};
 use fake::faker::name::en::{FirstName, LastName};
 use liquid_core::model::{DisplayCow, KStringCow, Object, State, Value};
 use liquid_core::{ObjectView, ValueView};
-use rand::RngExt;
+use rand::{Rng, RngExt};
 use uuid::Uuid;
 
 use super::data::{DataTemplate, DataView};
@@ -88,6 +88,12 @@ pub fn fictional_mdn(rng: &mut Generator) -> String {
         area += 1;
     }
     format!("+1{area}55501{:02}", rng.random_range(0..100_u32))
+}
+
+/// The characters of a customer's own id of a person.
+pub fn fictional_person_id(rng: &mut Generator) -> impl Iterator<Item = char> {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    std::iter::repeat_with(|| char::from(LETTERS[(rng.next_u64() >> 59) as usize])).take(9)
 }
 
 /// The names of `fake`'s fields.

@@ -178,6 +178,19 @@ fn check_mdn(mdn: &str, version: ApiVersion, faults: &mut Faults) {
     }
 }
 
+/// A mobile number as E.164 has it, which version 1 of the API does not. Ten digits are taken for a
+/// North American number without its `1`. None if the text is no mobile number.
+pub fn e164(mdn: &str) -> Option<String> {
+    if !is_mdn(mdn) {
+        return None;
+    }
+    Some(match mdn.len() {
+        _ if mdn.starts_with('+') => mdn.to_owned(),
+        10 => format!("+1{mdn}"),
+        _ => format!("+{mdn}"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,5 +309,20 @@ mod tests {
         let deep = "[".repeat(5000) + &"]".repeat(5000);
         let body = format!(r#"{{"event_type":"a","event_data":{{"person_id":1,"d":{deep}}}}}"#);
         assert_eq!(refused(&body).0, 400);
+    }
+
+    #[test]
+    fn numbers_in_one_form() {
+        for (mdn, wanted) in [
+            ("5555550120", Some("+15555550120")),
+            ("15555550120", Some("+15555550120")),
+            ("+15555550120", Some("+15555550120")),
+            ("447700900123", Some("+447700900123")),
+            ("+6591234567", Some("+6591234567")),
+            ("555-555-0120", None),
+            ("0", None),
+        ] {
+            assert_eq!(e164(mdn).as_deref(), wanted, "{mdn}");
+        }
     }
 }

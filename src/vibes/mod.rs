@@ -7,6 +7,7 @@ pub mod callback;
 pub mod callback_api;
 pub mod campaign;
 pub mod event;
+pub mod magic;
 pub mod outcome;
 pub mod registration;
 mod request;

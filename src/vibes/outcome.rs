@@ -205,6 +205,31 @@ impl Outcome {
             Stage::Handset => &OUTCOMES[19],
         }
     }
+
+    /// No campaign listens to the event.
+    pub fn no_route_rules() -> &'static Outcome {
+        &OUTCOMES[1]
+    }
+
+    /// An MMS campaign's media URL came out blank.
+    pub fn media_missing() -> &'static Outcome {
+        &OUTCOMES[9]
+    }
+
+    /// An MMS campaign's media is no image.
+    pub fn media_type_not_allowed() -> &'static Outcome {
+        &OUTCOMES[10]
+    }
+
+    /// An MMS campaign's media is too big.
+    pub fn media_too_large() -> &'static Outcome {
+        &OUTCOMES[11]
+    }
+
+    /// A message could not be made.
+    pub fn unexpected_error() -> &'static Outcome {
+        &OUTCOMES[12]
+    }
 }
 
 impl fmt::Display for Outcome {
@@ -529,6 +554,18 @@ mod tests {
                 "handset.delivered"
             ]
         );
+        for (outcome, name) in [
+            (Outcome::no_route_rules(), "routing.no_route_rules"),
+            (Outcome::media_missing(), "processing.media_missing"),
+            (
+                Outcome::media_type_not_allowed(),
+                "processing.media_type_not_allowed",
+            ),
+            (Outcome::media_too_large(), "processing.media_too_large"),
+            (Outcome::unexpected_error(), "processing.unexpected_error"),
+        ] {
+            assert_eq!(outcome.name, name);
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::model;
 use super::source::Source;
 use super::template::{Template, TemplateError};
 use super::yaml::Tree;
-use super::{DEFAULT_COMPANY_KEY, Destination, RouteSpec, Scenario, Settings};
+use super::{DEFAULT_COMPANY_KEY, Destination, RouteSpec, Scenario, Serving, Settings};
 use crate::fault::FaultSpec;
 use crate::journey::Journey;
 use crate::vibes::outcome::Outcome;
@@ -132,6 +132,12 @@ impl Checker<'_> {
 
     fn scenario(&mut self, file: model::File, source: &Source) -> Scenario {
         let settings = self.settings(&file);
+        let serving = Serving {
+            routing: file.routing,
+            duplicate_event_id: file.duplicate_event_id,
+            enforce_limits: file.enforce_limits,
+        };
+        let names_company = file.company_key.is_some();
         let company_key = self.company_key(file.company_key);
         let destination = file
             .destination
@@ -207,7 +213,9 @@ impl Checker<'_> {
                 );
             }
         }
-        if events.is_empty() && routes.is_empty() && !self.partial && self.findings.is_empty() {
+        // A file may be there for a server alone.
+        let idle = events.is_empty() && routes.is_empty() && serving == Serving::default();
+        if idle && !self.partial && self.findings.is_empty() {
             let root = self.tree.node(self.tree.root()).span.clone();
             self.error(
                 &root,
@@ -222,6 +230,7 @@ impl Checker<'_> {
             name: file.scenario.unwrap_or_else(|| source.name.clone()),
             seed: file.seed,
             company_key,
+            names_company,
             destination,
             // A journey that is missing here is a finding, so nothing will run.
             journeys: journeys
@@ -234,6 +243,7 @@ impl Checker<'_> {
             expect,
             text: source.text.clone(),
             settings,
+            serving,
             warnings: Findings::new("", "", Vec::new()),
         }
     }
