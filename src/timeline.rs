@@ -334,10 +334,13 @@ impl Timeline {
         }));
     }
 
-    /// When the next attempt is due of those that the feed does not bring, in nanoseconds.
-    pub fn due(&self) -> Option<u64> {
-        let Reverse(next) = self.retries.peek()?;
-        Some(next.due.max(self.down_until))
+    /// When the next attempt is due, in nanoseconds; none if none waits.
+    pub fn due(&mut self) -> Option<u64> {
+        // What cannot be computed is told when its turn comes.
+        let fresh = self.feed.next_due().ok().flatten();
+        let other = self.retries.peek().map(|Reverse(next)| next.due);
+        let next = fresh.into_iter().chain(other).min()?;
+        (!self.stopped).then_some(next.max(self.down_until))
     }
 
     /// Until when the destination is left alone, in nanoseconds.

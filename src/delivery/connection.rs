@@ -259,7 +259,7 @@ async fn connect(target: &Target) -> Result<Sender, Failure> {
 
 /// Looks the host up and goes to the first of its addresses that may be gone to and answers. The address that
 /// was checked is the one that is used: a name that changes its address in between changes nothing.
-async fn open(target: &Target) -> Result<TcpStream, Failure> {
+pub(super) async fn open(target: &Target) -> Result<TcpStream, Failure> {
     let found: Vec<SocketAddr> = tokio::net::lookup_host((target.host.as_str(), target.port))
         .await
         .map_err(|error| Failure::connecting(&error))?

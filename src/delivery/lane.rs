@@ -165,9 +165,14 @@ impl Lane {
         self.lock().target = target;
     }
 
+    /// What the clock behind its own shows when its own shows zero, in nanoseconds.
+    pub fn zero(&self) -> u64 {
+        self.clock.zero()
+    }
+
     /// How it stands.
     pub fn standing(&self) -> Standing {
-        let state = self.lock();
+        let mut state = self.lock();
         Standing {
             due: state.timeline.due(),
             pending: state.timeline.pending(),

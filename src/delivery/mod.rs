@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::fault::FaultKind;
 use crate::journal::Journal;
@@ -191,6 +191,16 @@ pub struct Engine {
 impl Engine {
     /// Carries the plan out.
     pub async fn run(self) -> Ending {
+        let (_, ended) = self.start(None);
+        ended.await
+    }
+
+    /// Begins to carry the plan out: the destination, and its end. Somebody may be told whenever an attempt is
+    /// over.
+    pub fn start(
+        self,
+        settled: Option<Arc<Notify>>,
+    ) -> (Arc<Lane>, impl Future<Output = Ending> + Send) {
         let before_us = self.journal.as_ref().map_or(0, Journal::before_us);
         let before = Duration::from_micros(before_us);
         let patience = self.target.timeout + SETTLING;
@@ -203,31 +213,36 @@ impl Engine {
             self.clock,
             self.connections,
         );
-        let lane = Arc::new(lane.watched_by(self.observers, recorder));
-        lane.begin(self.stepper);
-        let ticker = {
-            let lane = Arc::clone(&lane);
-            tokio::spawn(async move {
-                let mut ticks = tokio::time::interval(Duration::from_millis(100));
-                loop {
-                    ticks.tick().await;
-                    lane.tick(self.thread);
-                }
-            })
-        };
-        let finished = lane.finished();
-        tokio::pin!(finished);
-        tokio::select! {
-            () = &mut finished => {}
-            () = self.stop.stopped() => {
-                lane.interrupt();
-                // What a fault makes slow may take longer; nobody waits for that.
-                let _ = tokio::time::timeout(patience, finished).await;
-            }
+        let mut lane = lane.watched_by(self.observers, recorder);
+        if let Some(settled) = settled {
+            lane = lane.telling(settled);
         }
-        ticker.abort();
-        let mut ending = lane.ending();
-        ending.elapsed += before;
-        ending
+        let lane = Arc::new(lane);
+        lane.begin(self.stepper);
+        let (stop, thread) = (self.stop, self.thread);
+        let ended = {
+            let lane = Arc::clone(&lane);
+            async move {
+                let mut ticks = tokio::time::interval(Duration::from_millis(100));
+                let finished = lane.finished();
+                tokio::pin!(finished);
+                loop {
+                    tokio::select! {
+                        () = &mut finished => break,
+                        () = stop.stopped() => {
+                            lane.interrupt();
+                            // What a fault makes slow may take longer; nobody waits for that.
+                            let _ = tokio::time::timeout(patience, &mut finished).await;
+                            break;
+                        }
+                        _ = ticks.tick() => lane.tick(thread),
+                    }
+                }
+                let mut ending = lane.ending();
+                ending.elapsed += before;
+                ending
+            }
+        };
+        (lane, ended)
     }
 }

@@ -118,6 +118,43 @@ impl Target {
         self
     }
 
+    /// Whether it may be sent to, as far as that can be told now: a host that is not known yet may be later.
+    /// With `probe`, somebody must answer there.
+    ///
+    /// # Errors
+    ///
+    /// Why not and, after a line break, how to mend it.
+    pub async fn check(&self, probe: bool) -> Result<(), String> {
+        /// A name server may take its time; whoever registers need not.
+        const PATIENCE: Duration = Duration::from_secs(2);
+        if let Some(policy) = &self.policy {
+            let found = tokio::net::lookup_host((self.host.as_str(), self.port));
+            if let Ok(Ok(found)) = tokio::time::timeout(PATIENCE, found).await {
+                let checked: Vec<Result<(), String>> = found
+                    .map(|address| policy.check(&self.host, address.ip()))
+                    .collect();
+                if let Some(Err(refused)) = checked.first()
+                    && checked.iter().all(Result::is_err)
+                {
+                    return Err(refused.clone());
+                }
+            }
+        }
+        if probe {
+            let stream = tokio::time::timeout(PATIENCE, super::connection::open(self)).await;
+            let failure = match stream {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(failure)) => failure.to_string(),
+                Err(_) => "it does not answer".to_owned(),
+            };
+            return Err(format!(
+                "nobody answers at {}: {failure}\nstart the receiver first",
+                self.address()
+            ));
+        }
+        Ok(())
+    }
+
     /// Host and port, for people.
     pub fn address(&self) -> String {
         match self.host.contains(':') {

@@ -1,6 +1,6 @@
 //! When the events of one entry come: evenly, in a ramp, at random, or by a cron expression.
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 
 use super::{Parameters, at};
 use crate::draw::{self, Purpose};
@@ -44,20 +44,27 @@ impl Iterator for ArrivalStream {
 }
 
 impl ArrivalStream {
-    /// The next instant of a cron expression; none if it never comes again.
     fn next_firing(&self, cron: &croner::Cron, index: u64) -> Option<u64> {
         let start = self.parameters.start;
-        // Cron knows whole seconds; a start within one waits for the next.
-        let last = at(start, self.last);
-        let from = match last.timestamp_subsec_nanos() {
-            0 => last,
-            _ => DateTime::from_timestamp(last.timestamp() + 1, 0)?,
-        };
-        let firing = cron
-            .find_next_occurrence(&from, index == 0 || from > last)
-            .ok()?;
+        let firing = firing(cron, at(start, self.last), index == 0)?;
         u64::try_from((firing - start).num_nanoseconds()?).ok()
     }
+}
+
+/// The next instant of a cron expression after `last`, or at it if it is `included`; none if it never comes
+/// again.
+pub(crate) fn firing(
+    cron: &croner::Cron,
+    last: DateTime<Utc>,
+    included: bool,
+) -> Option<DateTime<Utc>> {
+    // Cron knows whole seconds; a time within one waits for the next.
+    let from = match last.timestamp_subsec_nanos() {
+        0 => last,
+        _ => DateTime::from_timestamp(last.timestamp() + 1, 0)?,
+    };
+    cron.find_next_occurrence(&from, included || from > last)
+        .ok()
 }
 
 /// When the event of that index comes if the rate changes evenly: the time at which so many have come.

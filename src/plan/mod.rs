@@ -4,7 +4,7 @@
 //! body is made when it is needed, and made again for a retry. So memory grows with what is pending, not
 //! with the run.
 
-mod arrivals;
+pub(crate) mod arrivals;
 mod faults;
 
 use std::cmp::Reverse;
@@ -146,6 +146,22 @@ impl Callback {
             edition: Edition::Original,
             part: 0,
             parts: 0,
+        }
+    }
+
+    /// A callback of an event that was posted: the event's number, the step, when it is due, what happened, and
+    /// which part of how many it is about.
+    pub(crate) fn of_event(
+        (number, step): (u64, u16),
+        due: u64,
+        outcome: &'static Outcome,
+        (part, parts): (u8, u8),
+    ) -> Callback {
+        Callback {
+            step,
+            part,
+            parts,
+            ..Callback::single(number, due, outcome)
         }
     }
 

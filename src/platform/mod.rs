@@ -4,5 +4,6 @@
 //! [`vibes`](crate::vibes), journeys from [`journey`](crate::journey); listening, sending and keeping are
 //! for others.
 
+pub mod company;
 pub mod media;
 pub mod routing;

@@ -57,6 +57,8 @@ pub mod code {
     pub const STATE: u32 = 8;
     /// There is no such version of the API (400).
     pub const VERSION: u32 = 9;
+    /// A limit is reached (429, 503).
+    pub const LIMIT: u32 = 10;
 }
 
 /// One error, as Vibes writes it.

@@ -41,7 +41,7 @@ pub enum TopEventType {
 }
 
 /// The choices between the documentation's contradicting statements.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wording {
     /// Links in delivery receipts.
     pub dlr_links: DlrLinks,

@@ -1,0 +1,780 @@
+//! One company as the platform knows it: what it registered, its campaigns, and what became of its events.
+//!
+//! Pure: times are handed in, nothing is sent. All that is kept is here, so that forgetting a company is
+//! dropping one value.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+use super::routing::{CampaignMessageRef, CampaignWay, Way};
+use crate::delivery::answer::FailureKind;
+use crate::draw::{self, Purpose};
+use crate::scenario::Scenario;
+use crate::timeline::Next;
+use crate::vibes::api::{Problem, code};
+use crate::vibes::callback::{Body, EventPart, Wording};
+use crate::vibes::callback_api::{Registration, RegistrationRequest};
+use crate::vibes::campaign::{Campaign, CampaignMessage, CampaignRequest};
+use crate::vibes::outcome::{MessageType, Outcome, Status};
+
+/// So many registrations of a company may be active or ahead at once.
+pub const MAX_REGISTRATIONS: usize = 50;
+/// So many registrations that are over are remembered.
+const REMEMBERED_REGISTRATIONS: usize = 1000;
+/// So many campaigns a company may have.
+const MAX_CAMPAIGNS: usize = 10_000;
+
+/// A company.
+#[derive(Debug)]
+pub struct Company {
+    /// Its key.
+    pub key: Arc<str>,
+    /// Destinations by their ids, over ones too.
+    pub registrations: BTreeMap<u64, Registration>,
+    /// Campaigns by their ids.
+    pub campaigns: BTreeMap<u32, Campaign>,
+    /// Routes of its own, before those of files.
+    pub routes: Option<Arc<Scenario>>,
+    events: BTreeMap<u64, Event>,
+    /// The latest event of an id.
+    latest: HashMap<Arc<str>, u64>,
+}
+
+/// An event, and what comes of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// Its id, as the customer gave it or the platform made it up.
+    pub event_id: Arc<str>,
+    /// Its type.
+    pub event_type: Box<str>,
+    /// JSON text.
+    pub event_data: Box<str>,
+    /// JSON text, if it had any.
+    pub debug_data: Option<Box<str>>,
+    /// When it came, in nanoseconds since 1970.
+    pub arrived: u64,
+    /// What random choices about it depend on.
+    pub seed: u64,
+    /// Beside its number.
+    pub number: u64,
+    /// The person's key.
+    pub person_key: Uuid,
+    /// The person's number.
+    pub mdn: Box<str>,
+    /// The kind of message that it became or would have become.
+    pub message_type: MessageType,
+    /// The campaign's id.
+    pub campaign: u32,
+    /// How bodies are worded.
+    pub wording: Wording,
+    /// What decided about its way, for people.
+    pub rule: Box<str>,
+    /// What its sender may not have meant, for people.
+    pub notes: Vec<String>,
+    /// The callbacks, by their steps.
+    pub callbacks: Box<[Callback]>,
+    /// How many events of its id came before.
+    #[serde(default)]
+    nth: u64,
+    /// The event of the same id before it.
+    #[serde(skip)]
+    earlier: Option<u64>,
+    /// How many callbacks and deliveries are not over.
+    #[serde(skip)]
+    open: u32,
+}
+
+/// A callback of an event.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Callback {
+    /// When it is due, in nanoseconds since 1970.
+    pub due: u64,
+    /// What happened.
+    #[serde(serialize_with = "outcome_name", deserialize_with = "outcome_named")]
+    pub outcome: &'static Outcome,
+    /// What `action.status` says.
+    pub status: Status,
+    /// Of a failed receipt.
+    pub error_code: u32,
+    /// The part it is about, from 1; 0 if it is about the whole message.
+    pub part: u8,
+    /// How many parts the message has; 0 if it is about the whole message.
+    pub parts: u8,
+    /// What became of it.
+    #[serde(skip)]
+    pub fate: Fate,
+}
+
+/// What became of a callback.
+#[derive(Clone, Debug, Default)]
+pub enum Fate {
+    /// Its time has not come.
+    #[default]
+    Ahead,
+    /// Its time came, and no active registration wanted it.
+    Unmatched,
+    /// It goes to these destinations.
+    Deliveries(Vec<Delivery>),
+}
+
+/// Getting one callback to one destination.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The registration's id.
+    pub registration: u64,
+    /// How it stands.
+    pub state: State,
+    /// When the next attempt is due, in nanoseconds since 1970; of one that is not over.
+    pub next: u64,
+    /// What was tried, oldest first.
+    pub attempts: Vec<Attempt>,
+}
+
+/// How a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Its time has not come, or its first attempt is under way.
+    Pending,
+    /// It failed for a passing reason and is tried again.
+    Retrying,
+    /// The receiver took it.
+    Accepted,
+    /// It was refused, or given up after the last retry.
+    Failed,
+    /// Its time came, and no active registration wanted it.
+    Unmatched,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [State; 5] = [
+        State::Pending,
+        State::Retrying,
+        State::Accepted,
+        State::Failed,
+        State::Unmatched,
+    ];
+
+    /// The state's name, as filters and answers have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Pending => "pending",
+            State::Retrying => "retrying",
+            State::Accepted => "accepted",
+            State::Failed => "failed",
+            State::Unmatched => "unmatched",
+        }
+    }
+
+    /// Whether nothing more happens by itself.
+    pub const fn is_over(self) -> bool {
+        !matches!(self, State::Pending | State::Retrying)
+    }
+
+    /// What an attempt makes of a delivery.
+    pub const fn after(next: Next) -> State {
+        match next {
+            Next::Done => State::Accepted,
+            Next::GaveUp => State::Failed,
+            Next::Retry(_) => State::Retrying,
+        }
+    }
+}
+
+/// One HTTP request that was made.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Counted from 1.
+    pub number: u32,
+    /// When it began, in nanoseconds since 1970.
+    pub at: u64,
+    /// How long it took, in microseconds of real time.
+    pub latency_us: u64,
+    /// The answer's status, or why there was none.
+    pub result: Result<u16, (FailureKind, Box<str>)>,
+    /// What the answer's body begins with.
+    pub answer: Option<Box<str>>,
+}
+
+/// Names a delivery within a company: of which event, step and registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryId {
+    /// The event's place in the order of coming.
+    pub seq: u64,
+    /// The callback's place in the journey.
+    pub step: u16,
+    /// The registration's id; 0 while it is not known.
+    pub registration: u64,
+}
+
+impl std::fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}-{}", self.seq, self.step, self.registration)
+    }
+}
+
+impl std::str::FromStr for DeliveryId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut numbers = text.splitn(3, '-');
+        let mut next = || numbers.next().ok_or(());
+        Ok(DeliveryId {
+            seq: next()?.parse().map_err(drop)?,
+            step: next()?.parse().map_err(drop)?,
+            registration: next()?.parse().map_err(drop)?,
+        })
+    }
+}
+
+/// A delivery with what it belongs to, for those who look.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// Its name.
+    pub id: DeliveryId,
+    /// The event.
+    pub event: &'a Event,
+    /// The callback.
+    pub callback: &'a Callback,
+    /// What was done; none while the callback is ahead or if nobody wanted it.
+    pub delivery: Option<&'a Delivery>,
+}
+
+impl Shown<'_> {
+    /// How it stands.
+    pub fn state(&self) -> State {
+        match (&self.callback.fate, self.delivery) {
+            (_, Some(delivery)) => delivery.state,
+            (Fate::Unmatched, None) => State::Unmatched,
+            (_, None) => State::Pending,
+        }
+    }
+}
+
+/// What an attempt changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// How the delivery stands now.
+    pub state: State,
+    /// Nothing more comes of the event.
+    pub event_over: bool,
+}
+
+impl Company {
+    /// A company that nothing is known of.
+    pub fn new(key: Arc<str>) -> Company {
+        Company {
+            key,
+            registrations: BTreeMap::new(),
+            campaigns: BTreeMap::new(),
+            routes: None,
+            events: BTreeMap::new(),
+            latest: HashMap::new(),
+        }
+    }
+
+    /// Registers a destination under an id.
+    ///
+    /// # Errors
+    ///
+    /// It is in another's way (409), or there are too many (422).
+    pub fn register(
+        &mut self,
+        id: u64,
+        request: RegistrationRequest,
+        now: DateTime<Utc>,
+    ) -> Result<&Registration, Problem> {
+        let made = Registration::create(id, request, now)?;
+        self.check_conflicts(&made)?;
+        let listed = self.registrations.values();
+        if listed.filter(|other| other.listed_at(now)).count() >= MAX_REGISTRATIONS {
+            return Err(Problem::one(
+                422,
+                code::NOT_ACCEPTABLE,
+                format!("A company has up to {MAX_REGISTRATIONS} callbacks; cancel one first"),
+            ));
+        }
+        if self.registrations.len() > MAX_REGISTRATIONS + REMEMBERED_REGISTRATIONS {
+            let over = self.registrations.values();
+            let oldest = over
+                .filter(|other| !other.listed_at(now))
+                .map(|other| other.callback_id)
+                .min();
+            if let Some(oldest) = oldest {
+                self.registrations.remove(&oldest);
+            }
+        }
+        Ok(self.registrations.entry(id).insert_entry(made).into_mut())
+    }
+
+    /// Changes a registration.
+    ///
+    /// # Errors
+    ///
+    /// There is none of that id (404), or it would be in another's way (409).
+    pub fn update_registration(
+        &mut self,
+        id: u64,
+        request: RegistrationRequest,
+        now: DateTime<Utc>,
+    ) -> Result<&Registration, Problem> {
+        let mut changed = self.registration(id)?.clone();
+        changed.update(request, now)?;
+        self.check_conflicts(&changed)?;
+        Ok(self
+            .registrations
+            .entry(id)
+            .insert_entry(changed)
+            .into_mut())
+    }
+
+    /// Ends a registration now.
+    ///
+    /// # Errors
+    ///
+    /// There is none of that id (404).
+    pub fn cancel_registration(
+        &mut self,
+        id: u64,
+        now: DateTime<Utc>,
+    ) -> Result<&Registration, Problem> {
+        let registration = self.registrations.get_mut(&id).ok_or_else(no_callback)?;
+        registration.cancel(now);
+        Ok(registration)
+    }
+
+    /// A registration by its id.
+    ///
+    /// # Errors
+    ///
+    /// There is none (404).
+    pub fn registration(&self, id: u64) -> Result<&Registration, Problem> {
+        self.registrations.get(&id).ok_or_else(no_callback)
+    }
+
+    fn check_conflicts(&self, made: &Registration) -> Result<(), Problem> {
+        let others = self.registrations.values();
+        let other = others
+            .filter(|other| other.callback_id != made.callback_id)
+            .find(|other| other.conflicts_with(made));
+        other.map_or(Ok(()), |other| {
+            Err(Problem::one(
+                409,
+                code::CONFLICT,
+                format!(
+                    "The callback {} has the same type and URL and overlaps in time",
+                    other.callback_id
+                ),
+            ))
+        })
+    }
+
+    /// Creates a campaign under an id.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the request.
+    pub fn create_campaign(
+        &mut self,
+        id: u32,
+        request: CampaignRequest,
+        now: DateTime<Utc>,
+    ) -> Result<&Campaign, Problem> {
+        if self.campaigns.len() >= MAX_CAMPAIGNS {
+            return Err(Problem::one(
+                422,
+                code::NOT_ACCEPTABLE,
+                format!("A company has up to {MAX_CAMPAIGNS} campaigns here"),
+            ));
+        }
+        let made = Campaign::create(id, request, now)?;
+        Ok(self.campaigns.entry(id).insert_entry(made).into_mut())
+    }
+
+    /// Changes a campaign.
+    ///
+    /// # Errors
+    ///
+    /// There is none of that id (404), or it cannot be changed so (422).
+    pub fn update_campaign(
+        &mut self,
+        id: u32,
+        request: CampaignRequest,
+        now: DateTime<Utc>,
+    ) -> Result<&Campaign, Problem> {
+        let campaign = self.campaigns.get_mut(&id).ok_or_else(no_campaign)?;
+        campaign.update(request, now)?;
+        Ok(campaign)
+    }
+
+    /// Ends a campaign.
+    ///
+    /// # Errors
+    ///
+    /// There is none of that id (404).
+    pub fn cancel_campaign(&mut self, id: u32, now: DateTime<Utc>) -> Result<&Campaign, Problem> {
+        let campaign = self.campaigns.get_mut(&id).ok_or_else(no_campaign)?;
+        campaign.cancel(now);
+        Ok(campaign)
+    }
+
+    /// A campaign by its id.
+    ///
+    /// # Errors
+    ///
+    /// There is none (404).
+    pub fn campaign(&self, id: u32) -> Result<&Campaign, Problem> {
+        self.campaigns.get(&id).ok_or_else(no_campaign)
+    }
+
+    /// The campaigns that take events of a type now, the oldest first.
+    pub fn campaign_ways(&self, event_type: &str, now: DateTime<Utc>) -> Vec<CampaignWay<'_>> {
+        let taking = self.campaigns.values();
+        taking
+            .filter(|campaign| campaign.takes(event_type, now))
+            .map(|campaign| CampaignWay {
+                id: campaign.id,
+                message: match &campaign.message {
+                    CampaignMessage::Sms { template } => CampaignMessageRef::Sms { template },
+                    CampaignMessage::Mms { texts, media } => {
+                        CampaignMessageRef::Mms { texts, media }
+                    }
+                    CampaignMessage::Push => CampaignMessageRef::Push,
+                },
+            })
+            .collect()
+    }
+
+    /// How many events of that id came before.
+    pub fn events_of(&self, event_id: &str) -> u64 {
+        let latest = self
+            .latest
+            .get(event_id)
+            .and_then(|seq| self.events.get(seq));
+        latest.map_or(0, |event| event.nth + 1)
+    }
+
+    /// Keeps an event, and hands it back.
+    pub fn keep(&mut self, seq: u64, mut event: Event) -> &mut Event {
+        event.nth = self.events_of(&event.event_id);
+        event.earlier = self.latest.insert(Arc::clone(&event.event_id), seq);
+        event.open = event.callbacks.len() as u32;
+        self.events.entry(seq).insert_entry(event).into_mut()
+    }
+
+    /// An event by its place in the order of coming.
+    pub fn event(&self, seq: u64) -> Option<&Event> {
+        self.events.get(&seq)
+    }
+
+    /// How many events are kept.
+    pub fn event_count(&self) -> usize {
+        self.events.len()
+    }
+
+    /// A callback's time has come: it becomes a delivery for each active registration that wants it. The
+    /// ids of these are put into `wanted`; none if nobody does, or if that has happened before.
+    pub fn fan_out(&mut self, seq: u64, step: u16, wanted: &mut Vec<u64>) -> Option<Settled> {
+        wanted.clear();
+        let event = self.events.get_mut(&seq)?;
+        let callback = event.callbacks.get_mut(usize::from(step))?;
+        if !matches!(callback.fate, Fate::Ahead) {
+            return None;
+        }
+        let at = instant(callback.due);
+        let wants = |registration: &&Registration| {
+            registration.wants(
+                &event.event_type,
+                callback.outcome.stage,
+                callback.status,
+                at,
+            )
+        };
+        wanted.extend(
+            self.registrations
+                .values()
+                .filter(wants)
+                .map(|registration| registration.callback_id),
+        );
+        event.open -= 1;
+        if wanted.is_empty() {
+            callback.fate = Fate::Unmatched;
+            return Some(Settled {
+                state: State::Unmatched,
+                event_over: event.open == 0,
+            });
+        }
+        event.open += wanted.len() as u32;
+        callback.fate = Fate::Deliveries(
+            wanted
+                .iter()
+                .map(|id| Delivery {
+                    registration: *id,
+                    state: State::Pending,
+                    next: callback.due,
+                    attempts: Vec::new(),
+                })
+                .collect(),
+        );
+        Some(Settled {
+            state: State::Pending,
+            event_over: false,
+        })
+    }
+
+    /// An attempt has ended.
+    pub fn attempted(&mut self, id: DeliveryId, attempt: Attempt, next: Next) -> Option<Settled> {
+        let (open, delivery) = self.delivery_mut(id)?;
+        let was_over = delivery.state.is_over();
+        delivery.attempts.push(attempt);
+        delivery.state = State::after(next);
+        if let Next::Retry(due) = next {
+            delivery.next = due;
+        }
+        match (was_over, delivery.state.is_over()) {
+            (false, true) => *open -= 1,
+            (true, false) => *open += 1,
+            _ => {}
+        }
+        Some(Settled {
+            state: delivery.state,
+            event_over: *open == 0,
+        })
+    }
+
+    /// Begins a delivery that is over anew, at that time; the number of its next attempt.
+    ///
+    /// # Errors
+    ///
+    /// How it stands, if it is not over; none if there is no such delivery.
+    pub fn redeliver(&mut self, id: DeliveryId, now: u64) -> Result<Redelivery, Option<State>> {
+        let event = self.events.get_mut(&id.seq).ok_or(None)?;
+        let callback = event.callbacks.get_mut(usize::from(id.step)).ok_or(None)?;
+        let Fate::Deliveries(deliveries) = &mut callback.fate else {
+            return Err(Some(match callback.fate {
+                Fate::Unmatched => State::Unmatched,
+                _ => State::Pending,
+            }));
+        };
+        let delivery = deliveries
+            .iter_mut()
+            .find(|delivery| delivery.registration == id.registration)
+            .ok_or(None)?;
+        if !delivery.state.is_over() {
+            return Err(Some(delivery.state));
+        }
+        delivery.state = State::Pending;
+        delivery.next = now;
+        event.open += 1;
+        Ok(Redelivery {
+            outcome: callback.outcome,
+            was_over: event.open == 1,
+        })
+    }
+
+    fn delivery_mut(&mut self, id: DeliveryId) -> Option<(&mut u32, &mut Delivery)> {
+        let event = self.events.get_mut(&id.seq)?;
+        let callback = event.callbacks.get_mut(usize::from(id.step))?;
+        let Fate::Deliveries(deliveries) = &mut callback.fate else {
+            return None;
+        };
+        let delivery = deliveries
+            .iter_mut()
+            .find(|delivery| delivery.registration == id.registration)?;
+        Some((&mut event.open, delivery))
+    }
+
+    /// Forgets an event of which nothing more comes; false if there is none such.
+    pub fn evict(&mut self, seq: u64) -> bool {
+        if self.events.get(&seq).is_none_or(|event| event.open > 0) {
+            return false;
+        }
+        if let Some(event) = self.events.remove(&seq)
+            && self.latest.get(&event.event_id) == Some(&seq)
+        {
+            self.latest.remove(&event.event_id);
+        }
+        true
+    }
+
+    /// Everything that is or will be delivered from a place on, in the order of coming.
+    pub fn deliveries(&self, from: DeliveryId) -> impl Iterator<Item = Shown<'_>> {
+        self.events
+            .range(from.seq..)
+            .flat_map(|(seq, event)| event.deliveries(*seq))
+            .filter(move |shown| shown.id >= from)
+    }
+
+    /// Everything that is or will be delivered of the events of an id, the latest event first.
+    pub fn deliveries_of(&self, event_id: &str) -> Vec<Shown<'_>> {
+        let mut found = Vec::new();
+        let mut next = self.latest.get(event_id).copied();
+        while let Some((seq, event)) = next.and_then(|seq| Some((seq, self.events.get(&seq)?))) {
+            found.extend(event.deliveries(seq));
+            next = event.earlier;
+        }
+        found
+    }
+}
+
+/// What a delivery that begins anew is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Redelivery {
+    /// What happened.
+    pub outcome: &'static Outcome,
+    /// Nothing more had come of the event.
+    pub was_over: bool,
+}
+
+impl Event {
+    /// What comes of an event that takes a way. `arrived` is in nanoseconds since 1970.
+    pub fn new(
+        event_id: Arc<str>,
+        event_type: &str,
+        event_data: &str,
+        debug_data: Option<&str>,
+        (arrived, seed, number): (u64, u64, u64),
+        way: Way,
+        rule: String,
+    ) -> Event {
+        let settings = &way.scenario.settings;
+        let callbacks = way.steps.iter().map(|step| Callback {
+            due: arrived.saturating_add(step.after),
+            outcome: step.outcome,
+            status: settings.status(step.outcome),
+            error_code: step.error_code,
+            part: step.part,
+            parts: step.parts,
+            fate: Fate::Ahead,
+        });
+        Event {
+            event_id,
+            event_type: event_type.into(),
+            event_data: event_data.into(),
+            debug_data: debug_data.map(Into::into),
+            arrived,
+            seed,
+            number,
+            person_key: way.person_key,
+            mdn: way.mdn.as_str().into(),
+            message_type: way.message_type,
+            campaign: way.campaign,
+            wording: settings.wording,
+            rule: rule.into(),
+            callbacks: callbacks.collect(),
+            notes: way.notes,
+            nth: 0,
+            earlier: None,
+            open: 0,
+        }
+    }
+
+    /// How many deliveries are kept of it, and about how many bytes.
+    pub fn size(&self) -> (usize, usize) {
+        let texts = self.event_data.len() + self.debug_data.as_ref().map_or(0, |data| data.len());
+        let (mut rows, mut bytes) = (0, size_of::<Event>() + texts);
+        for callback in &self.callbacks {
+            rows += 1;
+            bytes += size_of::<Callback>();
+            if let Fate::Deliveries(deliveries) = &callback.fate {
+                rows += deliveries.len() - 1;
+                let attempts = deliveries.iter().flat_map(|delivery| &delivery.attempts);
+                let answers = attempts.map(|attempt| {
+                    size_of::<Attempt>() + attempt.answer.as_ref().map_or(0, |text| text.len())
+                });
+                bytes += deliveries.len() * size_of::<Delivery>() + answers.sum::<usize>();
+            }
+        }
+        (rows, bytes)
+    }
+
+    /// Appends the body of a callback; nothing if there is no such step.
+    pub fn write_body(&self, company_key: &str, step: u16, out: &mut Vec<u8>) {
+        let Some(callback) = self.callbacks.get(usize::from(step)) else {
+            return;
+        };
+        let mut rng = draw::generator(self.seed, self.number, Purpose::Callback(step));
+        Body {
+            event_id: draw::uuid(&mut rng),
+            event_date: instant(callback.due),
+            event: EventPart {
+                event_id: &self.event_id,
+                event_type: &self.event_type,
+                event_data: &self.event_data,
+                debug_data: self.debug_data.as_deref(),
+            },
+            outcome: callback.outcome,
+            status: callback.status,
+            message_type: self.message_type,
+            error_code: callback.error_code,
+            company_key,
+            campaign: self.campaign,
+            person_key: self.person_key,
+            mdn: &self.mdn,
+        }
+        .write(&self.wording, out);
+    }
+
+    fn deliveries(&self, seq: u64) -> impl Iterator<Item = Shown<'_>> {
+        let steps = (0..).zip(&self.callbacks);
+        steps.flat_map(move |(step, callback)| {
+            let shown = move |registration, delivery| Shown {
+                id: DeliveryId {
+                    seq,
+                    step,
+                    registration,
+                },
+                event: self,
+                callback,
+                delivery,
+            };
+            let (alone, deliveries) = match &callback.fate {
+                Fate::Deliveries(deliveries) => (None, deliveries.as_slice()),
+                _ => (Some(shown(0, None)), &[][..]),
+            };
+            alone.into_iter().chain(
+                deliveries
+                    .iter()
+                    .map(move |delivery| shown(delivery.registration, Some(delivery))),
+            )
+        })
+    }
+}
+
+/// Nanoseconds since 1970 as a time.
+pub fn instant(nanos: u64) -> DateTime<Utc> {
+    crate::plan::at(DateTime::UNIX_EPOCH, nanos)
+}
+
+/// A time as nanoseconds since 1970; those before as zero.
+pub fn nanos(time: DateTime<Utc>) -> u64 {
+    let nanos = time.timestamp_nanos_opt().unwrap_or(i64::MAX);
+    u64::try_from(nanos).unwrap_or(0)
+}
+
+fn no_callback() -> Problem {
+    Problem::one(404, code::NOT_FOUND, "The callback_id is not recognized")
+}
+
+fn no_campaign() -> Problem {
+    Problem::one(
+        404,
+        code::NOT_FOUND,
+        "The event_triggered_message_id cannot be found",
+    )
+}
+
+fn outcome_name<S: Serializer>(outcome: &&'static Outcome, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(outcome.name)
+}
+
+fn outcome_named<'de, D: Deserializer<'de>>(from: D) -> Result<&'static Outcome, D::Error> {
+    let name = String::deserialize(from)?;
+    Outcome::named(&name)
+        .ok_or_else(|| serde::de::Error::custom(format!("unknown outcome `{name}`")))
+}

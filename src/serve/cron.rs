@@ -1,0 +1,244 @@
+//! Events that come by themselves: the cron entries of the folder's scenarios.
+//!
+//! Under a clock that goes as the machine's does, tokio-cron-scheduler says when; under any other, the
+//! server's own clock does. Both read the same expressions and come to the same instants.
+
+use std::sync::{Arc, Weak};
+
+use tokio_cron_scheduler::{Job, JobScheduler};
+
+use super::hub::{Hub, locked};
+use crate::draw::{self, Purpose};
+use crate::plan::arrivals::firing;
+use crate::platform::company::{Event, instant, nanos};
+use crate::platform::routing::{Rule, Way};
+use crate::scenario::Scenario;
+use crate::scenario::event::{MadeEvent, Occasion};
+use crate::scenario::model::Arrivals;
+use crate::journey::Text;
+use crate::sms;
+use crate::timeline::Speed;
+
+/// The cron entries, each with when it comes next.
+#[derive(Default)]
+pub struct Crons {
+    entries: Vec<Entry>,
+    /// Counts how often they were replaced.
+    edition: u64,
+}
+
+struct Entry {
+    scenario: Arc<Scenario>,
+    /// Its place in the scenario's events.
+    at: usize,
+    /// The number of its first journey.
+    first: u64,
+    /// How many events have come of it.
+    fired: u64,
+    /// When the next comes, in nanoseconds since 1970; none if no more do.
+    next: Option<u64>,
+}
+
+impl Entry {
+    fn cron(&self) -> Option<&croner::Cron> {
+        match &self.scenario.events.get(self.at)?.arrivals {
+            Some(Arrivals::Cron(cron)) => Some(cron),
+            _ => None,
+        }
+    }
+
+    fn count(&self) -> u64 {
+        self.scenario.events.get(self.at).map_or(0, |event| event.count)
+    }
+
+    /// When it comes after that time.
+    fn after(&self, last: u64, included: bool) -> Option<u64> {
+        if self.fired >= self.count() {
+            return None;
+        }
+        firing(self.cron()?, instant(last), included).map(nanos)
+    }
+}
+
+impl Hub {
+    /// Takes the cron entries of the scenarios of now; they begin anew.
+    pub(super) fn set_crons(&self) {
+        let now = self.now();
+        let mut entries = Vec::new();
+        for scenario in self.playbooks().iter() {
+            let mut first = 0;
+            for (at, event) in scenario.events.iter().enumerate() {
+                let mut entry = Entry {
+                    scenario: Arc::clone(scenario),
+                    at,
+                    first,
+                    fired: 0,
+                    next: None,
+                };
+                first += event.count;
+                if entry.cron().is_some() {
+                    entry.next = entry.after(now, true);
+                    entries.push(entry);
+                }
+            }
+        }
+        let mut crons = locked(&self.crons);
+        crons.edition += 1;
+        crons.entries = entries;
+        drop(crons);
+        self.sooner.notify_one();
+    }
+
+    /// Whether the machine's clock is the server's, so that tokio-cron-scheduler can say when.
+    fn goes_as_the_machine(&self) -> bool {
+        self.options.speed == Some(Speed::Times(1.0))
+    }
+
+    /// When the next cron entry comes, in nanoseconds since 1970, if the server's own clock says so.
+    pub(super) fn next_cron(&self) -> Option<u64> {
+        if self.goes_as_the_machine() {
+            return None;
+        }
+        let crons = locked(&self.crons);
+        crons.entries.iter().filter_map(|entry| entry.next).min()
+    }
+
+    /// Lets those come that are due by the server's own clock.
+    pub(super) fn fire_crons(&self, now: u64) {
+        if !self.goes_as_the_machine() {
+            self.fire(now, None);
+        }
+    }
+
+    /// Lets the events of one entry, or all, come whose time it is.
+    fn fire(&self, now: u64, only: Option<usize>) {
+        let mut due = Vec::new();
+        let mut crons = locked(&self.crons);
+        for (at, entry) in crons.entries.iter_mut().enumerate() {
+            while let Some(next) = entry.next.filter(|next| *next <= now)
+                && only.is_none_or(|only| only == at)
+            {
+                due.push((next, Arc::clone(&entry.scenario), entry.at, entry.first + entry.fired));
+                entry.fired += 1;
+                entry.next = entry.after(next, false);
+            }
+        }
+        drop(crons);
+        due.sort_by_key(|(at, _, _, _)| *at);
+        for (at, scenario, entry, number) in due {
+            if let Err(why) = self.make(at, &scenario, entry, number) {
+                tracing::warn!(scenario = scenario.name, "a cron event was not made: {why}");
+            }
+        }
+    }
+
+    /// Makes an event of an entry, as a run would, and lets it take its way.
+    fn make(
+        &self,
+        at: u64,
+        scenario: &Arc<Scenario>,
+        entry: usize,
+        number: u64,
+    ) -> Result<(), String> {
+        let Some(spec) = scenario.events.get(entry) else {
+            return Ok(());
+        };
+        let seed = scenario.seed.unwrap_or(self.options.seed);
+        let journey = &scenario.journeys[spec.journeys.choose(seed, number)];
+        let occasion = Occasion {
+            seed,
+            number,
+            journey: &journey.name,
+            now: instant(at),
+        };
+        let mut made = MadeEvent::default();
+        spec.make(&occasion, &mut made)
+            .map_err(|error| error.message)?;
+        let parts = match &journey.text {
+            Text::Fixed { parts } => *parts,
+            Text::Template(template) => {
+                let mut text = String::new();
+                spec.render_text(template, &made, &occasion, &mut text)
+                    .map_err(|error| error.message)?;
+                sms::part_count(&text).map_err(|error| error.to_string())?
+            }
+        };
+        let mut steps = Vec::new();
+        let mut rng = draw::generator(seed, number, Purpose::Delays);
+        journey.unfold(parts, &scenario.settings, &mut rng, &mut steps);
+        let way = Way {
+            steps,
+            message_type: journey.message_type,
+            campaign: journey.campaign.unwrap_or_else(|| made.usual_campaign()),
+            scenario: Arc::clone(scenario),
+            person_key: made.person_key,
+            mdn: made.mdn.clone(),
+            rule: Rule::Lenient,
+            notes: Vec::new(),
+        };
+        let part = made.part();
+        let event = Event::new(
+            part.event_id.into(),
+            part.event_type,
+            part.event_data,
+            part.debug_data,
+            (at, seed, number),
+            way,
+            format!("cron entry of {}", scenario.name),
+        );
+        let place = self
+            .place(&scenario.company_key)
+            .map_err(|problem| problem.to_string())?;
+        let _ = self.begin(&place, place.company(), self.next_seq(), event);
+        Ok(())
+    }
+}
+
+/// Lets tokio-cron-scheduler say when cron entries come, if the server's clock is the machine's; never comes
+/// back.
+///
+/// # Errors
+///
+/// The scheduler cannot be had.
+pub async fn run(hub: Weak<Hub>) -> Result<(), tokio_cron_scheduler::JobSchedulerError> {
+    let mut edition = 0;
+    let mut scheduler: Option<JobScheduler> = None;
+    loop {
+        let Some(there) = hub.upgrade().filter(|there| there.goes_as_the_machine()) else {
+            return Ok(());
+        };
+        let (now, patterns) = {
+            let crons = locked(&there.crons);
+            let pattern = |entry: &Entry| {
+                let cron = entry.next.and(entry.cron());
+                cron.map(|cron| cron.pattern.to_string())
+            };
+            let patterns: Vec<_> = crons.entries.iter().map(pattern).collect();
+            (crons.edition, patterns)
+        };
+        drop(there);
+        if now != edition {
+            edition = now;
+            if let Some(mut before) = scheduler.take() {
+                before.shutdown().await?;
+            }
+            if patterns.iter().any(Option::is_some) {
+                let next = JobScheduler::new().await?;
+                for (at, pattern) in patterns.into_iter().enumerate() {
+                    let Some(pattern) = pattern else { continue };
+                    let hub = Weak::clone(&hub);
+                    let job = Job::new(pattern.as_str(), move |_, _| {
+                        if let Some(hub) = hub.upgrade() {
+                            hub.fire(hub.now(), Some(at));
+                        }
+                    })?;
+                    next.add(job).await?;
+                }
+                next.start().await?;
+                scheduler = Some(next);
+            }
+        }
+        // A reload is noticed soon enough.
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+}

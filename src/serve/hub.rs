@@ -1,0 +1,945 @@
+//! The server's middle: companies, the clock, what is due when, and a lane for each destination.
+//!
+//! Whatever comes in (a posted event, a registration, a moved clock) and goes out (attempts) meets here. What it
+//! means is decided in [`platform`](crate::platform).
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Notify, watch};
+
+use super::changes::{Change, Changes, What};
+use super::data::{self, Data, Written};
+use super::ledger::{Ledger, Posted};
+use crate::delivery::clock::Clock;
+use crate::delivery::lane::{Lane, Standing};
+use crate::delivery::policy::Policy;
+use crate::delivery::target::Target;
+use crate::delivery::tls::Transport;
+use crate::plan;
+use crate::platform::company::{
+    self, Company, DeliveryId, Event, State, instant, nanos,
+};
+use crate::platform::routing;
+use crate::run::CONNECTIONS;
+use crate::scenario::model::DuplicateEventId;
+use crate::scenario::{Destination, Scenario, Settings};
+use crate::timeline::{Next, Now, Speed, Timeline};
+use crate::vibes::api::{Problem, code};
+use crate::vibes::callback_api::Registration;
+use crate::vibes::event::PostedEvent;
+
+/// So much of an answer's body is kept, in bytes.
+pub const KEPT_ANSWER: usize = 64 * 1024;
+/// So many bytes of answers and events that are over are kept at the most.
+const KEPT_BYTES: usize = 256 * 1024 * 1024;
+/// So many callbacks may wait for their time.
+pub const MAX_PENDING: usize = 2_000_000;
+/// So many companies are known at once.
+const MAX_COMPANIES: usize = 10_000;
+/// How long connections to a destination stay when nothing is left to do.
+const LINGER: Duration = Duration::from_millis(900);
+
+/// How a server is to be.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How fast the clock goes; none if it is moved by hand.
+    pub speed: Option<Speed>,
+    /// Every random choice comes from it.
+    pub seed: u64,
+    /// Hosts that may be sent to wherever they are.
+    pub allow_destinations: Vec<String>,
+    /// Whether a registration's endpoint must be there.
+    pub probe_destinations: bool,
+    /// How long what is over is kept.
+    pub keep: Duration,
+    /// How many deliveries that are over are kept.
+    pub keep_rows: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            speed: Some(Speed::Times(1.0)),
+            seed: 0,
+            allow_destinations: Vec::new(),
+            probe_destinations: false,
+            keep: Duration::from_secs(24 * 60 * 60),
+            keep_rows: 100_000,
+        }
+    }
+}
+
+/// A company and its destinations.
+pub struct Place {
+    /// Its key.
+    pub key: Arc<str>,
+    company: Mutex<Company>,
+    lanes: Mutex<HashMap<u64, Arc<Lane>>>,
+    forgotten: AtomicBool,
+    /// Counts what has changed, for those who wait.
+    changed: watch::Sender<u64>,
+}
+
+impl Place {
+    fn new(key: Arc<str>) -> Place {
+        Place {
+            company: Mutex::new(Company::new(Arc::clone(&key))),
+            key,
+            lanes: Mutex::default(),
+            forgotten: AtomicBool::new(false),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    /// What is known of the company. Lanes may not be touched while it is held.
+    pub fn company(&self) -> MutexGuard<'_, Company> {
+        locked(&self.company)
+    }
+
+    /// Tells of changes to come.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Its destinations' lanes, each with its registration's id.
+    pub fn lanes(&self) -> Vec<(u64, Arc<Lane>)> {
+        let lanes = locked(&self.lanes);
+        lanes.iter().map(|(id, lane)| (*id, Arc::clone(lane))).collect()
+    }
+
+    fn bump(&self) {
+        if self.changed.receiver_count() > 0 {
+            self.changed.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// A callback that waits for its time.
+struct Due {
+    at: u64,
+    seq: u64,
+    step: u16,
+    place: Arc<Place>,
+}
+
+impl Due {
+    fn order(&self) -> (u64, u64, u16) {
+        (self.at, self.seq, self.step)
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.order() == other.order()
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
+/// What is over and kept for a while, oldest first.
+#[derive(Default)]
+struct Kept {
+    events: VecDeque<Over>,
+    rows: usize,
+    bytes: usize,
+}
+
+/// An event of which nothing more comes.
+struct Over {
+    place: Weak<Place>,
+    seq: u64,
+    /// Real time since the server began.
+    since: Duration,
+    rows: usize,
+    bytes: usize,
+}
+
+/// What the server counts.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Events that were accepted.
+    pub events: AtomicU64,
+    /// Attempts that were made.
+    pub attempts: AtomicU64,
+    /// Deliveries that were accepted.
+    pub accepted: AtomicU64,
+    /// Deliveries that were refused or given up.
+    pub failed: AtomicU64,
+    /// Callbacks that nobody wanted.
+    pub unmatched: AtomicU64,
+}
+
+/// The server's state.
+pub struct Hub {
+    me: Weak<Hub>,
+    /// How it is to be.
+    pub options: Options,
+    /// Its clock, in nanoseconds since 1970.
+    pub clock: Clock,
+    began: std::time::Instant,
+    companies: RwLock<HashMap<Arc<str>, Arc<Place>>>,
+    /// The folder's scenarios, in the order of their names.
+    playbooks: RwLock<Arc<[Arc<Scenario>]>>,
+    schedule: Mutex<BinaryHeap<Reverse<Due>>>,
+    /// Something may be due earlier than was thought.
+    pub(super) sooner: Notify,
+    /// An attempt is over; whoever moves the clock looks again.
+    pub(super) settled: Arc<Notify>,
+    /// Lanes that may have something to do, for whoever moves the clock.
+    pub(super) active: Mutex<Vec<Arc<Lane>>>,
+    kept: Mutex<Kept>,
+    seqs: AtomicU64,
+    registrations: AtomicU64,
+    campaigns: AtomicU32,
+    data: Option<Data>,
+    policy: Arc<Policy>,
+    transport: Transport,
+    /// What has changed, for those who watch.
+    pub changes: Changes,
+    /// What is counted.
+    pub counts: Counts,
+    /// Runs, by their ids.
+    pub runs: super::runs::Runs,
+    /// Its clock is moved by one at a time.
+    pub(super) moving: tokio::sync::Mutex<()>,
+    /// Numbers for people and scrapers.
+    pub metrics: super::metrics::Metrics,
+    /// Cron entries of the folder's scenarios.
+    pub(super) crons: Mutex<super::cron::Crons>,
+}
+
+impl Hub {
+    /// A server's state, empty but for what `data` holds.
+    ///
+    /// # Errors
+    ///
+    /// What was saved cannot be understood.
+    pub fn new(
+        options: Options,
+        playbooks: Vec<Arc<Scenario>>,
+        data: Option<(Data, data::Saved)>,
+    ) -> Result<Arc<Hub>, String> {
+        let (data, saved) = data.unzip();
+        let wall = nanos(Utc::now());
+        let from = saved.as_ref().map_or(wall, |saved| saved.clock.max(wall));
+        let clock = match options.speed {
+            Some(speed) => Clock::at(from, speed),
+            None => Clock::moved(match &saved {
+                Some(saved) if saved.clock > 0 => saved.clock,
+                _ => wall,
+            }),
+        };
+        let hub = Arc::new_cyclic(|me| Hub {
+            me: Weak::clone(me),
+            policy: Arc::new(Policy::new(&options.allow_destinations)),
+            options,
+            clock,
+            began: std::time::Instant::now(),
+            companies: RwLock::default(),
+            playbooks: RwLock::new(playbooks.into()),
+            schedule: Mutex::default(),
+            sooner: Notify::new(),
+            settled: Arc::default(),
+            active: Mutex::default(),
+            kept: Mutex::default(),
+            seqs: AtomicU64::new(1),
+            registrations: AtomicU64::new(1),
+            campaigns: AtomicU32::new(1),
+            data,
+            transport: Transport::default(),
+            changes: Changes::default(),
+            counts: Counts::default(),
+            runs: super::runs::Runs::default(),
+            moving: tokio::sync::Mutex::default(),
+            metrics: super::metrics::Metrics::default(),
+            crons: Mutex::default(),
+        });
+        if let Some(saved) = saved {
+            hub.restore(saved)?;
+        }
+        hub.set_crons();
+        Ok(hub)
+    }
+
+    /// What the clock shows, in nanoseconds since 1970.
+    pub fn now(&self) -> u64 {
+        match self.clock.now() {
+            Now::At(now) => now,
+            Now::Next { limit } => limit,
+        }
+    }
+
+    /// What the clock shows.
+    pub fn time(&self) -> DateTime<Utc> {
+        instant(self.now())
+    }
+
+    /// A company that is known.
+    pub fn find(&self, key: &str) -> Option<Arc<Place>> {
+        read(&self.companies).get(key).cloned()
+    }
+
+    /// Every company that is known.
+    pub fn places(&self) -> Vec<Arc<Place>> {
+        read(&self.companies).values().cloned().collect()
+    }
+
+    /// A company, known or new.
+    ///
+    /// # Errors
+    ///
+    /// The key is none (404), or too many are known (503).
+    pub fn place(&self, key: &str) -> Result<Arc<Place>, Problem> {
+        if let Some(place) = self.find(key) {
+            return Ok(place);
+        }
+        check_key(key)?;
+        let mut companies = self.companies.write().unwrap_or_else(PoisonError::into_inner);
+        if companies.len() >= MAX_COMPANIES {
+            return Err(Problem::one(
+                503,
+                code::LIMIT,
+                format!(
+                    "This server knows {MAX_COMPANIES} companies already; DELETE /_mock/companies/KEY forgets one"
+                ),
+            ));
+        }
+        let key: Arc<str> = key.into();
+        let place = companies
+            .entry(Arc::clone(&key))
+            .or_insert_with(|| Arc::new(Place::new(key)));
+        Ok(Arc::clone(place))
+    }
+
+    /// The folder's scenarios.
+    pub fn playbooks(&self) -> Arc<[Arc<Scenario>]> {
+        Arc::clone(&read(&self.playbooks))
+    }
+
+    /// Takes other scenarios from here on.
+    pub fn set_playbooks(&self, playbooks: Vec<Arc<Scenario>>) {
+        *self.playbooks.write().unwrap_or_else(PoisonError::into_inner) = playbooks.into();
+        self.set_crons();
+    }
+
+    /// The scenarios that say how a company's events go, its own first.
+    pub fn playbooks_of(&self, company: &Company) -> Vec<Arc<Scenario>> {
+        let of_folder = self.playbooks();
+        let applying = of_folder
+            .iter()
+            .filter(|scenario| scenario.applies_to(&company.key));
+        company.routes.iter().chain(applying).cloned().collect()
+    }
+
+    /// The settings of a company: those of the first scenario that is for it.
+    fn settings_of(&self, company: &Company) -> Settings {
+        let playbooks = self.playbooks_of(company);
+        playbooks.first().map(|first| first.settings.clone()).unwrap_or_default()
+    }
+
+    /// The next registration's id.
+    pub fn next_registration(&self) -> u64 {
+        self.registrations.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The next campaign's id.
+    pub fn next_campaign(&self) -> u32 {
+        self.campaigns.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Queues a change to be written; whoever wants to know that it is on disk waits for what comes back.
+    pub fn save(&self, change: impl FnOnce() -> data::Change) -> Option<Written> {
+        self.data.as_ref().map(|data| data.write(change()))
+    }
+
+    /// Tells those who watch of a change of a company's.
+    pub fn tell(&self, place: &Place, what: What) {
+        self.changes.push(Change {
+            company: Some(Arc::clone(&place.key)),
+            at: self.now(),
+            what,
+        });
+        place.bump();
+    }
+
+    /// Tells those who watch of a change that is nobody's.
+    pub fn tell_all(&self, what: What) {
+        self.changes.push(Change {
+            company: None,
+            at: self.now(),
+            what,
+        });
+    }
+
+    /// Accepts an event: decides about its way and puts its callbacks into the schedule. Its id, and what to
+    /// wait for before that is promised.
+    ///
+    /// # Errors
+    ///
+    /// What the Event API answers.
+    pub fn accept(
+        &self,
+        place: &Arc<Place>,
+        posted: &PostedEvent,
+    ) -> Result<(Arc<str>, Option<Written>), Problem> {
+        let seq = self.seqs.fetch_add(1, Ordering::Relaxed);
+        let made_up = |seq| {
+            let mut rng = crate::draw::generator(self.options.seed, seq, crate::draw::Purpose::Event);
+            crate::draw::uuid(&mut rng).to_string()
+        };
+        let event_id: Arc<str> = match &posted.event_id {
+            Some(event_id) => event_id.as_str().into(),
+            None => made_up(seq).into(),
+        };
+        self.check_room()?;
+        let now = self.now();
+        let mut company = place.company();
+        let playbooks = self.playbooks_of(&company);
+        let nth = company.events_of(&event_id);
+        if nth > 0 && routing::serving(&playbooks).duplicate_event_id == Some(DuplicateEventId::Reject) {
+            return Err(Problem::one(
+                409,
+                code::CONFLICT,
+                format!("The event_id {event_id} has been used before"),
+            ));
+        }
+        let number = routing::journey_number(&place.key, &event_id, nth);
+        let seed = self.options.seed;
+        let happening = routing::Posted {
+            company_key: &place.key,
+            event_id: &event_id,
+            event_type: &posted.event_type,
+            event_data: &posted.event_data,
+            debug_data: posted.debug_data.as_deref(),
+            person: (posted.person.key, &posted.person.value),
+            number,
+        };
+        let campaigns = company.campaign_ways(&posted.event_type, instant(now));
+        let way = routing::decide(&playbooks, &campaigns, &happening, seed, instant(now));
+        let rule = way.rule.words(&way.scenario);
+        let event = Event::new(
+            Arc::clone(&event_id),
+            &posted.event_type,
+            &posted.event_data,
+            posted.debug_data.as_deref(),
+            (now, seed, number),
+            way,
+            rule,
+        );
+        let written = self.begin(place, company, seq, event);
+        Ok((event_id, written))
+    }
+
+    /// Keeps an event and puts its callbacks into the schedule.
+    pub(super) fn begin(
+        &self,
+        place: &Arc<Place>,
+        mut company: MutexGuard<'_, Company>,
+        seq: u64,
+        event: Event,
+    ) -> Option<Written> {
+        let event = company.keep(seq, event);
+        // Queued under the company's lock, so that nothing about the event can come before it.
+        let written = self.save(|| data::Change::Event {
+            company: Arc::clone(&place.key),
+            seq,
+            json: serde_json::to_string(event).unwrap_or_default(),
+        });
+        let told = What::Event {
+            event_id: Arc::clone(&event.event_id),
+            event_type: event.event_type.clone(),
+            callbacks: event.callbacks.len(),
+        };
+        let dues: Vec<u64> = event.callbacks.iter().map(|callback| callback.due).collect();
+        drop(company);
+        self.counts.events.fetch_add(1, Ordering::Relaxed);
+        self.tell(place, told);
+        self.schedule(place, seq, (0..).zip(dues));
+        written
+    }
+
+    /// The next event's place in the order of coming.
+    pub(super) fn next_seq(&self) -> u64 {
+        self.seqs.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn check_room(&self) -> Result<(), Problem> {
+        if locked(&self.schedule).len() < MAX_PENDING {
+            return Ok(());
+        }
+        Err(Problem::one(
+            503,
+            code::LIMIT,
+            format!("{MAX_PENDING} callbacks wait for their time already; post less, or move the clock"),
+        ))
+    }
+
+    fn schedule(&self, place: &Arc<Place>, seq: u64, dues: impl Iterator<Item = (u16, u64)>) {
+        let mut schedule = locked(&self.schedule);
+        let before = schedule.peek().map(|Reverse(due)| due.at);
+        for (step, at) in dues {
+            schedule.push(Reverse(Due {
+                at,
+                seq,
+                step,
+                place: Arc::clone(place),
+            }));
+        }
+        let after = schedule.peek().map(|Reverse(due)| due.at);
+        drop(schedule);
+        if before != after {
+            self.sooner.notify_one();
+        }
+    }
+
+    /// How many callbacks wait for their time.
+    pub fn waiting(&self) -> usize {
+        locked(&self.schedule).len()
+    }
+
+    /// When the next callback is due, in nanoseconds since 1970.
+    pub fn next_due(&self) -> Option<u64> {
+        let schedule = locked(&self.schedule);
+        schedule.peek().map(|Reverse(due)| due.at)
+    }
+
+    /// Hands what is due at that time (nanoseconds since 1970) over to the destinations that want it; at most
+    /// so many callbacks. How many there were.
+    pub fn hand_over(&self, until: u64, most: usize) -> usize {
+        let mut due = Vec::new();
+        let mut schedule = locked(&self.schedule);
+        while due.len() < most
+            && let Some(Reverse(next)) = schedule.peek()
+            && next.at <= until
+        {
+            due.extend(schedule.pop().map(|Reverse(next)| next));
+        }
+        drop(schedule);
+        let mut wanted = Vec::new();
+        for due in &due {
+            self.fan_out(due, &mut wanted);
+        }
+        due.len()
+    }
+
+    fn fan_out(&self, due: &Due, wanted: &mut Vec<u64>) {
+        let place = &due.place;
+        if place.forgotten.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut company = place.company();
+        let Some(settled) = company.fan_out(due.seq, due.step, wanted) else {
+            return;
+        };
+        if settled.state == State::Unmatched {
+            let _ = self.save(|| data::Change::Unmatched {
+                seq: due.seq,
+                step: due.step,
+            });
+            self.counts.unmatched.fetch_add(1, Ordering::Relaxed);
+        }
+        let event = company.event(due.seq);
+        let Some(callback) = event.and_then(|event| event.callbacks.get(usize::from(due.step))) else {
+            return;
+        };
+        let (outcome, part, parts) = (callback.outcome, callback.part, callback.parts);
+        if settled.state == State::Unmatched {
+            let told = event.map(|event| What::Delivery {
+                id: DeliveryId {
+                    seq: due.seq,
+                    step: due.step,
+                    registration: 0,
+                },
+                event_id: Arc::clone(&event.event_id),
+                outcome,
+                state: State::Unmatched,
+                attempts: 0,
+                status: None,
+            });
+            if settled.event_over {
+                self.over(place, &company, due.seq);
+            }
+            drop(company);
+            if let Some(told) = told {
+                self.tell(place, told);
+            }
+            return;
+        }
+        drop(company);
+        let sent = plan::Callback::of_event((due.seq, due.step), due.at, outcome, (part, parts));
+        for registration in wanted.iter() {
+            self.send(place, *registration, sent, 1, due.at);
+        }
+    }
+
+    /// Puts an attempt into a registration's lane.
+    pub(super) fn send(
+        &self,
+        place: &Arc<Place>,
+        registration: u64,
+        callback: plan::Callback,
+        attempt: u32,
+        due: u64,
+    ) {
+        match self.lane(place, registration) {
+            Ok(lane) => {
+                lane.push(callback, attempt, due);
+                if self.clock.is_moved() {
+                    let mut active = locked(&self.active);
+                    if !active.iter().any(|known| Arc::ptr_eq(known, &lane)) {
+                        active.push(lane);
+                    }
+                }
+            }
+            Err(why) => {
+                let id = DeliveryId {
+                    seq: callback.journey,
+                    step: callback.step(),
+                    registration,
+                };
+                let made = company::Attempt {
+                    number: attempt,
+                    at: due,
+                    latency_us: 0,
+                    result: Err((crate::delivery::answer::FailureKind::ConnectionFailed, why.into())),
+                    answer: None,
+                };
+                let _ = self.save_attempt(place, id, &made, Next::GaveUp);
+                self.attempted(place, id, made, Next::GaveUp, Duration::ZERO);
+            }
+        }
+    }
+
+    fn lane(&self, place: &Arc<Place>, registration: u64) -> Result<Arc<Lane>, String> {
+        if let Some(lane) = locked(&place.lanes).get(&registration) {
+            return Ok(Arc::clone(lane));
+        }
+        let (target, settings) = {
+            let company = place.company();
+            let known = company.registrations.get(&registration);
+            let known = known.ok_or("the registration is not known any more")?;
+            let settings = self.settings_of(&company);
+            (self.target(known, &settings)?, settings)
+        };
+        let timeline = Timeline::new(Box::new(Posted(Arc::clone(place))), &settings);
+        let connections = match self.clock.is_moved() {
+            // One after the other, so that what is due first comes first.
+            true => 1,
+            false => CONNECTIONS,
+        };
+        let ledger = Ledger {
+            hub: Weak::clone(&self.me),
+            place: Arc::clone(place),
+            registration,
+        };
+        let lane = Lane::new(timeline, Arc::new(target), self.clock.clone(), connections)
+            .watched_by(Vec::new(), Some(Arc::new(ledger)))
+            .lingering(LINGER)
+            .telling(Arc::clone(&self.settled));
+        let mut lanes = locked(&place.lanes);
+        Ok(Arc::clone(
+            lanes.entry(registration).or_insert_with(|| Arc::new(lane)),
+        ))
+    }
+
+    /// Where a registration's callbacks go.
+    fn target(&self, registration: &Registration, settings: &Settings) -> Result<Target, String> {
+        let destination = Destination {
+            method: registration.method,
+            content_type: registration.content_type,
+            ..Destination::default()
+        };
+        let timeout = settings.timeout.to_std();
+        let url = &registration.url;
+        let target = Target::new(url, &destination, &[], timeout, false, &self.transport)?;
+        Ok(target.guarded(Arc::clone(&self.policy), KEPT_ANSWER))
+    }
+
+    /// Whether somebody's URL may be sent to, as far as that can be told now.
+    ///
+    /// # Errors
+    ///
+    /// Why not and, after a line break, how to mend it.
+    pub async fn check_destination(&self, url: &str) -> Result<(), String> {
+        let target = Target::new(
+            url,
+            &Destination::default(),
+            &[],
+            Settings::default().timeout.to_std(),
+            false,
+            &self.transport,
+        )?;
+        target
+            .guarded(Arc::clone(&self.policy), KEPT_ANSWER)
+            .check(self.options.probe_destinations)
+            .await
+    }
+
+    /// The guard on whom may be sent to.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy)
+    }
+
+    /// A registration was made or changed: its lane goes to where it says now.
+    pub fn registered(&self, place: &Arc<Place>, registration: &Registration) -> Option<Written> {
+        let written = self.save(|| data::Change::Registration {
+            company: Arc::clone(&place.key),
+            id: registration.callback_id,
+            json: serde_json::to_string(registration).unwrap_or_default(),
+        });
+        self.tell(place, What::Registration(registration.callback_id));
+        written
+    }
+
+    /// Lets a registration's lane go to where the registration says now.
+    pub fn retarget(&self, place: &Arc<Place>, registration: u64) {
+        let Some(lane) = locked(&place.lanes).get(&registration).cloned() else {
+            return;
+        };
+        let target = {
+            let company = place.company();
+            let known = company.registrations.get(&registration);
+            known.map(|known| self.target(known, &self.settings_of(&company)))
+        };
+        if let Some(Ok(target)) = target {
+            lane.retarget(Arc::new(target));
+        }
+    }
+
+    /// Queues an attempt to be written.
+    pub(super) fn save_attempt(
+        &self,
+        place: &Place,
+        id: DeliveryId,
+        made: &company::Attempt,
+        next: Next,
+    ) -> Option<Written> {
+        if place.forgotten.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.save(|| data::Change::Attempt {
+            seq: id.seq,
+            step: id.step,
+            registration: id.registration,
+            attempt: made.number,
+            at: made.at,
+            state: State::after(next).name(),
+            retry_at: match next {
+                Next::Retry(due) => Some(due),
+                _ => None,
+            },
+            status: made.result.as_ref().ok().copied(),
+            failure: made
+                .result
+                .as_ref()
+                .err()
+                .map(|(kind, detail)| (kind.name(), detail.to_string())),
+            answer: made.answer.clone(),
+            latency_us: made.latency_us,
+        })
+    }
+
+    /// An attempt is over, and on disk if that is asked for.
+    pub(super) fn attempted(
+        &self,
+        place: &Arc<Place>,
+        id: DeliveryId,
+        made: company::Attempt,
+        next: Next,
+        lag: Duration,
+    ) {
+        self.counts.attempts.fetch_add(1, Ordering::Relaxed);
+        self.metrics.attempt(&made, lag);
+        let (number, status) = (made.number, made.result.as_ref().ok().copied());
+        let mut company = place.company();
+        let Some(settled) = company.attempted(id, made, next) else {
+            return;
+        };
+        match settled.state {
+            State::Accepted => self.counts.accepted.fetch_add(1, Ordering::Relaxed),
+            State::Failed => self.counts.failed.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        let told = company.event(id.seq).and_then(|event| {
+            let callback = event.callbacks.get(usize::from(id.step))?;
+            Some(What::Delivery {
+                id,
+                event_id: Arc::clone(&event.event_id),
+                outcome: callback.outcome,
+                state: settled.state,
+                attempts: number,
+                status,
+            })
+        });
+        if settled.event_over {
+            self.over(place, &company, id.seq);
+        }
+        drop(company);
+        if let Some(told) = told {
+            self.tell(place, told);
+        }
+    }
+
+    /// Nothing more comes of an event; it is kept for a while.
+    fn over(&self, place: &Arc<Place>, company: &Company, seq: u64) {
+        let Some(event) = company.event(seq) else {
+            return;
+        };
+        let (rows, bytes) = event.size();
+        let mut kept = locked(&self.kept);
+        kept.rows += rows;
+        kept.bytes += bytes;
+        kept.events.push_back(Over {
+            place: Arc::downgrade(place),
+            seq,
+            since: self.began.elapsed(),
+            rows,
+            bytes,
+        });
+    }
+
+    /// Forgets what is over and has been kept long enough. Called from time to time.
+    pub fn tidy(&self) {
+        let now = self.began.elapsed();
+        let mut gone = Vec::new();
+        let mut kept = locked(&self.kept);
+        while let Some(first) = kept.events.front()
+            && (kept.rows > self.options.keep_rows
+                || kept.bytes > KEPT_BYTES
+                || now.saturating_sub(first.since) > self.options.keep)
+        {
+            let Some(first) = kept.events.pop_front() else {
+                break;
+            };
+            kept.rows = kept.rows.saturating_sub(first.rows);
+            kept.bytes = kept.bytes.saturating_sub(first.bytes);
+            gone.push(first);
+        }
+        drop(kept);
+        let mut seqs = Vec::new();
+        for over in gone {
+            if let Some(place) = over.place.upgrade()
+                && place.company().evict(over.seq)
+            {
+                seqs.push(over.seq);
+            }
+        }
+        if !seqs.is_empty() {
+            let _ = self.save(|| data::Change::Evict { seqs });
+        }
+    }
+
+    /// Begins a delivery that is over anew.
+    ///
+    /// # Errors
+    ///
+    /// How it stands, if it is not over; none if there is no such delivery.
+    pub fn redeliver(&self, place: &Arc<Place>, id: DeliveryId) -> Result<(), Option<State>> {
+        let now = self.now();
+        let mut company = place.company();
+        let begun = company.redeliver(id, now)?;
+        drop(company);
+        let sent = plan::Callback::of_event((id.seq, id.step), now, begun.outcome, (0, 0));
+        self.send(place, id.registration, sent, 1, now);
+        Ok(())
+    }
+
+    /// Forgets a company: its registrations, campaigns, events and what waits. False if it is not known.
+    pub fn forget(&self, key: &str) -> (bool, Option<Written>) {
+        let place = self
+            .companies
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
+        let Some(place) = place else {
+            return (false, None);
+        };
+        place.forgotten.store(true, Ordering::Relaxed);
+        for (_, lane) in place.lanes() {
+            lane.interrupt();
+        }
+        locked(&place.lanes).clear();
+        let mut company = place.company();
+        *company = Company::new(Arc::clone(&place.key));
+        let written = self.save(|| data::Change::Forget {
+            company: Arc::clone(&place.key),
+        });
+        drop(company);
+        self.tell(&place, What::Forgotten);
+        (true, written)
+    }
+
+    /// How every destination stands that has been sent to: company, registration, standing.
+    pub fn destinations(&self) -> Vec<(Arc<str>, u64, Standing)> {
+        let mut all = Vec::new();
+        for place in self.places() {
+            for (registration, lane) in place.lanes() {
+                all.push((Arc::clone(&place.key), registration, lane.standing()));
+            }
+        }
+        all
+    }
+
+    /// Lets attempts that are under way end, for so long; begins no others.
+    pub async fn drain(&self, patience: Duration) {
+        let mut lanes = Vec::new();
+        for place in self.places() {
+            lanes.extend(place.lanes().into_iter().map(|(_, lane)| lane));
+        }
+        for lane in &lanes {
+            lane.interrupt();
+        }
+        let all = async {
+            for lane in &lanes {
+                lane.finished().await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, all).await;
+    }
+}
+
+/// Whether a text can be a company's key.
+///
+/// # Errors
+///
+/// It cannot (404, as for a company that is not there).
+pub fn check_key(key: &str) -> Result<(), Problem> {
+    let fits = (1..=64).contains(&key.len())
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    match fits {
+        true => Ok(()),
+        false => Err(Problem::one(
+            404,
+            code::NOT_FOUND,
+            "A company_key is 1 to 64 letters, digits, `-` and `_`",
+        )),
+    }
+}
+
+/// A panic elsewhere leaves the value whole enough to go on.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,127 @@
+//! What moves the server on: a task under a clock that runs, a request under one that is moved by hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::hub::{Hub, locked};
+use super::changes::What;
+use crate::timeline::Now;
+
+/// So many callbacks are handed over before others have their turn.
+const AT_ONCE: usize = 512;
+/// A clock that is moved until nothing is left to do goes no further than this, in nanoseconds: what
+/// comes again and again never ends.
+const FARTHEST: u64 = 366 * 24 * 60 * 60 * 1_000_000_000;
+
+/// How far the clock is to be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// To that time, in nanoseconds since 1970.
+    Time(u64),
+    /// Until no callback and no retry waits.
+    Idle,
+}
+
+impl Hub {
+    /// Hands over what is due, as the clock runs; never comes back. Under a clock that is moved by hand there
+    /// is nothing to do.
+    pub async fn run_clock(self: Arc<Self>) {
+        loop {
+            let Now::At(now) = self.clock.now() else {
+                return;
+            };
+            if self.hand_over(now, AT_ONCE) == AT_ONCE {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            self.fire_crons(now);
+            let next = self.next_due().into_iter().chain(self.next_cron()).min();
+            let sooner = self.sooner.notified();
+            match next {
+                Some(next) => {
+                    let wait = self.clock.real(next.saturating_sub(now));
+                    // A timer is good to a millisecond.
+                    let _ = tokio::time::timeout(wait, sooner).await;
+                }
+                None => sooner.await,
+            }
+        }
+    }
+
+    /// Moves the clock from one due instant to the next and waits each time until everything due has been
+    /// delivered or has failed. True if nothing waits any more.
+    pub async fn advance(&self, until: Until) -> bool {
+        let _moving = self.moving.lock().await;
+        let start = self.now();
+        let last = match until {
+            Until::Time(time) => time.max(start),
+            Until::Idle => start.saturating_add(FARTHEST),
+        };
+        self.step(start).await;
+        let idle = loop {
+            let waiting = self.next_waiting();
+            let next = waiting.into_iter().chain(self.next_cron()).min();
+            let Some(next) = next.filter(|next| *next <= last) else {
+                break waiting.is_none();
+            };
+            if waiting.is_none() && until == Until::Idle {
+                break true;
+            }
+            self.step(next.max(self.now())).await;
+        };
+        if let Until::Time(_) = until {
+            self.clock.allow(last);
+        }
+        if let Some(written) = self.save(|| super::data::Change::Clock { now: self.now() }) {
+            let _ = written.await;
+        }
+        self.tell_all(What::Clock);
+        idle
+    }
+
+    /// Sets the clock to an instant and does all that is due then.
+    async fn step(&self, now: u64) {
+        self.clock.allow(now);
+        loop {
+            self.fire_crons(now);
+            self.hand_over(now, usize::MAX);
+            let lanes = locked(&self.active).clone();
+            for lane in &lanes {
+                lane.begin(None);
+            }
+            // What an attempt sets off may be due at once: an event that a receiver posts, say.
+            loop {
+                let settled = self.settled.notified();
+                tokio::pin!(settled);
+                settled.as_mut().enable();
+                let busy = lanes.iter().any(|lane| {
+                    let standing = lane.standing();
+                    let due = standing.due.map(|due| due.saturating_add(lane.zero()));
+                    standing.under_way > 0 || due.is_some_and(|due| due <= now)
+                });
+                if !busy {
+                    break;
+                }
+                // The notice could be for one that was looked at before it came.
+                let _ = tokio::time::timeout(Duration::from_millis(100), settled).await;
+            }
+            let more = self.next_due().is_some_and(|due| due <= now)
+                || self.next_cron().is_some_and(|due| due <= now)
+                || locked(&self.active).len() > lanes.len();
+            if !more {
+                break;
+            }
+        }
+        locked(&self.active).retain(|lane| lane.standing().due.is_some());
+    }
+
+    /// When the next callback or attempt is due, in nanoseconds since 1970.
+    pub fn next_waiting(&self) -> Option<u64> {
+        let lanes = locked(&self.active).clone();
+        let of_lanes = lanes.iter().filter_map(|lane| {
+            let due = lane.standing().due?;
+            Some(due.saturating_add(lane.zero()))
+        });
+        of_lanes.chain(self.next_due()).min()
+    }
+}
