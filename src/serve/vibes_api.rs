@@ -1,0 +1,584 @@
+//! The platform's side of the server: the Callback, Event and Event-Triggered Campaign APIs, path for path.
+//!
+//! What a request means is said in [`vibes`](crate::vibes), what it does in
+//! [`platform`](crate::platform); here they meet the hub.
+
+use std::sync::Arc;
+
+use hyper::Method;
+use hyper::header::LOCATION;
+use schemars::JsonSchema;
+use serde_json::{Map, Value, json};
+
+use super::changes::What;
+use super::data;
+use super::endpoint::{Answering, Call, Endpoint, Side};
+use super::hub::{Hub, Place, check_key};
+use super::reply::Reply;
+use crate::platform::company::Event;
+use crate::vibes::api::{ApiVersion, HEADER, Problem, code};
+use crate::vibes::callback_api::{CallbackKind, RegistrationRequest, TestCallback};
+use crate::vibes::campaign::CampaignRequest;
+use crate::vibes::event::PostedEvent;
+
+/// What a registration is made of; `event_processed` and its like hold what the type asks for.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only described")]
+struct Registration {
+    /// The type of callback.
+    callback_type: String,
+    /// Where it goes.
+    destination: Destination,
+    /// Which events and callbacks, for the type `event_processed`.
+    event_processed: Option<EventProcessed>,
+    /// From when on; at once if absent. `2017-01-01T00:00Z`, with seconds, or a date.
+    start_date: Option<String>,
+    /// Until when; for ever if absent.
+    end_date: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename = "RegistrationDestination")]
+#[allow(dead_code, reason = "only described")]
+struct Destination {
+    /// At most 1,024 characters.
+    url: String,
+    /// `POST` (the default) or `PUT`.
+    method: Option<crate::vibes::registration::Method>,
+    /// `application/json` (the default) or `text/json`.
+    content_type: Option<crate::vibes::registration::ContentType>,
+}
+
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only described")]
+struct EventProcessed {
+    /// One event's type, upper and lower case alike; all if absent.
+    event_type: Option<String>,
+    /// Which callbacks; all if absent.
+    callbacks_to_send: Option<crate::vibes::registration::CallbacksToSend>,
+}
+
+/// A registration as it is answered.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only described")]
+struct RegistrationAnswer {
+    callback_id: String,
+    callback_type: String,
+    destination: Destination,
+    event_processed: Option<EventProcessed>,
+    start_date: String,
+    end_date: Option<String>,
+    created_at: String,
+    updated_at: String,
+    /// The registration's own path.
+    url: String,
+}
+
+/// An event as it is posted.
+#[derive(JsonSchema)]
+#[schemars(rename = "Event")]
+#[allow(dead_code, reason = "only described")]
+struct EventBody {
+    /// Letters, digits, `-` and `_`.
+    event_type: String,
+    /// Any JSON; names the person by one of `external_person_id`, `mdn`, `person_key`, `person_id`,
+    /// `vibes_device_id`.
+    event_data: Map<String, Value>,
+    /// Handed through to the callbacks.
+    debug_data: Option<Map<String, Value>>,
+    /// Made up if absent.
+    event_id: Option<String>,
+}
+
+/// What an event is known by.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only described")]
+struct EventAnswer {
+    event_id: String,
+}
+
+/// What a test callback is about.
+#[derive(JsonSchema)]
+#[schemars(rename = "TestCallback")]
+#[allow(dead_code, reason = "only described")]
+struct TestBody {
+    /// The type of callback.
+    callback_type: String,
+    /// For the type `event_processed`.
+    event_processed: Option<TestEvent>,
+}
+
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only described")]
+struct TestEvent {
+    event_id: Option<String>,
+    event_data: Option<Map<String, Value>>,
+}
+
+/// What was queued.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only described")]
+struct TestAnswer {
+    message: String,
+    event_id: String,
+}
+
+/// An event-triggered campaign, as it is sent and answered.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only described")]
+struct Campaign {
+    name: String,
+    event_type: String,
+    /// `yyyy-mm-dd`
+    start_date: String,
+    /// `yyyy-mm-dd`
+    end_date: Option<String>,
+    /// `message_template` with `sms`, or `mms`, or `push`.
+    targeting: Map<String, Value>,
+}
+
+/// A campaign with what the platform adds.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only described")]
+struct CampaignAnswer {
+    event_triggered_message_id: u32,
+    status: crate::vibes::campaign::CampaignStatus,
+    #[serde(flatten)]
+    campaign: Campaign,
+    created_by: String,
+    created_by_application: String,
+    created_at: String,
+    updated_at: String,
+    url: String,
+}
+
+/// The endpoints of the platform's side.
+pub fn endpoints() -> Vec<Endpoint<Hub>> {
+    const CALLBACKS: &str = "/companies/{company_key}/config/callbacks";
+    const CALLBACK: &str = "/companies/{company_key}/config/callbacks/{callback_id}";
+    const TEST: &str = "/companies/{company_key}/config/callback_events/test";
+    const EVENTS: &str = "/companies/{company_key}/events";
+    const CAMPAIGNS: &str = "/companies/{company_key}/mobiledb/event_triggered_messages";
+    const CAMPAIGN: &str =
+        "/companies/{company_key}/mobiledb/event_triggered_messages/{event_triggered_message_id}";
+    let of_callback = |method, path, id, summary, handler| of_company(method, path, id, summary, handler);
+    let one = |endpoint: Endpoint<Hub>| {
+        endpoint
+            .path::<String>("callback_id", "The registration's id")
+            .fails(404, "There is no such registration")
+    };
+    let one_campaign = |endpoint: Endpoint<Hub>| {
+        endpoint
+            .path::<String>("event_triggered_message_id", "The campaign's id")
+            .fails(404, "There is no such campaign")
+    };
+    vec![
+        of_callback(Method::POST, CALLBACKS, "registerCallback", "Register for callbacks", |call| {
+            Box::pin(register(call))
+        })
+        .takes::<Registration>()
+        .answers::<RegistrationAnswer>(201, "It is registered")
+        .fails(400, "The request is not well formed")
+        .fails(409, "Another registration is in its way")
+        .fails(422, "Something in it is not acceptable"),
+        of_callback(Method::GET, CALLBACKS, "listCallbacks", "List active and future registrations", |call| {
+            Box::pin(list_registrations(call))
+        })
+        .answers::<Vec<RegistrationAnswer>>(200, "The registrations"),
+        one(of_callback(Method::GET, CALLBACK, "getCallback", "Get a registration", |call| {
+            Box::pin(get_registration(call))
+        })
+        .answers::<RegistrationAnswer>(200, "The registration")),
+        one(of_callback(Method::PUT, CALLBACK, "updateCallback", "Change a registration", |call| {
+            Box::pin(update_registration(call))
+        })
+        .takes::<Registration>()
+        .answers::<RegistrationAnswer>(200, "The registration as it is now")
+        .fails(400, "The request is not well formed")
+        .fails(409, "Another registration is in its way")
+        .fails(422, "Something in it is not acceptable")),
+        one(of_callback(Method::DELETE, CALLBACK, "cancelCallback", "End a registration now", |call| {
+            Box::pin(cancel_registration(call))
+        })
+        .answers::<RegistrationAnswer>(200, "The registration as it ended")),
+        of_company(Method::POST, TEST, "testCallback", "Send a test callback", |call| Box::pin(test(call)))
+            .takes::<TestBody>()
+            .answers::<TestAnswer>(201, "It is queued")
+            .fails(400, "The request is not well formed")
+            .fails(404, "There is no active registration of that type")
+            .fails(422, "Something in it is not acceptable"),
+        of_company(Method::POST, EVENTS, "postEvent", "Post an event", |call| Box::pin(post_event(call)))
+            .takes::<EventBody>()
+            .answers::<EventAnswer>(202, "It is accepted")
+            .fails(400, "The request is not well formed")
+            .fails(409, "Its id has been used before (only with `duplicate_event_id: reject`)")
+            .fails(413, "It has more than 16 KB")
+            .fails(422, "Something in it is not acceptable")
+            .fails(503, "So much waits that there is no room for more"),
+        of_company(Method::POST, CAMPAIGNS, "createCampaign", "Create an event-triggered campaign", |call| {
+            Box::pin(create_campaign(call))
+        })
+        .takes::<Campaign>()
+        .answers::<CampaignAnswer>(202, "It is created")
+        .fails(400, "The request is not well formed")
+        .fails(422, "Something in it is not acceptable"),
+        of_company(Method::GET, CAMPAIGNS, "listCampaigns", "List event-triggered campaigns", |call| {
+            Box::pin(list_campaigns(call))
+        })
+        .query::<String>("status", "Only those that stand so")
+        .query::<String>("event_type", "Only those for that type of event")
+        .answers::<Vec<CampaignAnswer>>(200, "The campaigns"),
+        one_campaign(of_company(Method::GET, CAMPAIGN, "getCampaign", "Get a campaign", |call| {
+            Box::pin(get_campaign(call))
+        })
+        .answers::<CampaignAnswer>(200, "The campaign")),
+        one_campaign(of_company(Method::PUT, CAMPAIGN, "updateCampaign", "Change a campaign", |call| {
+            Box::pin(update_campaign(call))
+        })
+        .takes::<Campaign>()
+        .answers::<CampaignAnswer>(200, "The campaign as it is now")
+        .fails(400, "The request is not well formed")
+        .fails(422, "It is over, or something in the request is not acceptable")),
+        one_campaign(of_company(Method::DELETE, CAMPAIGN, "cancelCampaign", "Cancel a campaign", |call| {
+            Box::pin(cancel_campaign(call))
+        })
+        .answers::<CampaignAnswer>(200, "The campaign as it ended")),
+    ]
+}
+
+fn of_company(
+    method: Method,
+    path: &'static str,
+    operation_id: &'static str,
+    summary: &'static str,
+    handler: fn(Call<Hub>) -> Answering,
+) -> Endpoint<Hub> {
+    Endpoint::new(Side::Vibes, method, path, operation_id, summary, handler)
+        .path::<String>("company_key", "The company's key: 1 to 64 letters, digits, `-` and `_`")
+        .header::<Option<String>>(HEADER, "The version of the API, 1 (the default) or 2")
+        .fails(429, "There were more calls in a second than the platform takes (only with `enforce_limits`)")
+}
+
+/// A problem as an answer.
+fn refused(problem: &Problem) -> Reply {
+    Reply::json_bytes(problem.status, problem.to_json())
+}
+
+/// Waits until something is on disk, if it is to be, and answers.
+async fn once(written: Option<data::Written>, reply: Reply) -> Reply {
+    match written {
+        Some(written) => match written.await {
+            Ok(()) => reply,
+            Err(why) => Reply::error(503, code::LIMIT, why),
+        },
+        None => reply,
+    }
+}
+
+fn version(call: &Call<Hub>) -> Result<ApiVersion, Problem> {
+    ApiVersion::from_header(call.header(HEADER))
+}
+
+/// A company that is asked about; one that nobody has heard of has nothing.
+fn known(call: &Call<Hub>) -> Result<Option<Arc<Place>>, Problem> {
+    let key = call.path("company_key");
+    version(call)?;
+    check_key(key)?;
+    let place = call.hub.find(key);
+    if let Some(place) = &place {
+        call.hub.limit(place, false)?;
+    }
+    Ok(place)
+}
+
+/// A company that something is made for.
+fn made(call: &Call<Hub>) -> Result<Arc<Place>, Problem> {
+    version(call)?;
+    let place = call.hub.place(call.path("company_key"))?;
+    call.hub.limit(&place, false)?;
+    Ok(place)
+}
+
+fn callback_id(call: &Call<Hub>) -> u64 {
+    // No registration has the id 0.
+    call.path("callback_id").parse().unwrap_or(0)
+}
+
+fn campaign_id(call: &Call<Hub>) -> u32 {
+    call.path("event_triggered_message_id").parse().unwrap_or(0)
+}
+
+async fn register(call: Call<Hub>) -> Reply {
+    match try_register(&call).await {
+        Ok((written, path, answer)) => {
+            let reply = Reply::json(201, &answer).header(LOCATION, path);
+            once(written, reply).await
+        }
+        Err(problem) => refused(&problem),
+    }
+}
+
+async fn try_register(call: &Call<Hub>) -> Result<(Option<data::Written>, String, Value), Problem> {
+    version(call)?;
+    let hub = &call.hub;
+    check_key(call.path("company_key"))?;
+    let request = RegistrationRequest::parse(&call.body)?;
+    check_destination(hub, &request).await?;
+    let place = made(call)?;
+    let id = hub.next_registration();
+    let mut company = place.company();
+    let made = company.register(id, request, hub.time())?;
+    let written = hub.save(|| saved(&place, made));
+    let answer = made.to_json(&place.key);
+    drop(company);
+    hub.tell(&place, What::Registration(id));
+    let path = format!("/companies/{}/config/callbacks/{id}", place.key);
+    Ok((written, path, answer))
+}
+
+async fn check_destination(hub: &Hub, request: &RegistrationRequest) -> Result<(), Problem> {
+    let checked = hub.check_destination(request.url()).await;
+    checked.map_err(|why| {
+        let message = format!("destination.url: {}", why.replace('\n', "; "));
+        Problem::one(422, code::NOT_ACCEPTABLE, message)
+    })
+}
+
+fn saved(place: &Place, made: &crate::vibes::callback_api::Registration) -> data::Change {
+    data::Change::Registration {
+        company: Arc::clone(&place.key),
+        id: made.callback_id,
+        json: serde_json::to_string(made).unwrap_or_default(),
+    }
+}
+
+async fn list_registrations(call: Call<Hub>) -> Reply {
+    let now = call.hub.time();
+    match known(&call) {
+        Ok(None) => Reply::json(200, &json!([])),
+        Ok(Some(place)) => {
+            let company = place.company();
+            let listed = company.registrations.values();
+            let all: Vec<Value> = listed
+                .filter(|registration| registration.listed_at(now))
+                .map(|registration| registration.to_json(&place.key))
+                .collect();
+            Reply::json(200, &all)
+        }
+        Err(problem) => refused(&problem),
+    }
+}
+
+async fn get_registration(call: Call<Hub>) -> Reply {
+    let found = existing(&call).and_then(|place| {
+        let company = place.company();
+        let found = company.registration(callback_id(&call))?;
+        Ok(found.to_json(&place.key))
+    });
+    match found {
+        Ok(answer) => Reply::json(200, &answer),
+        Err(problem) => refused(&problem),
+    }
+}
+
+/// A company that must be there for what is asked.
+fn existing(call: &Call<Hub>) -> Result<Arc<Place>, Problem> {
+    known(call)?.ok_or_else(|| {
+        let key = call.path("company_key");
+        let message = format!("Nothing is known of the company {key}");
+        Problem::one(404, code::NOT_FOUND, message)
+    })
+}
+
+async fn update_registration(call: Call<Hub>) -> Reply {
+    match try_update_registration(&call).await {
+        Ok((written, answer)) => once(written, Reply::json(200, &answer)).await,
+        Err(problem) => refused(&problem),
+    }
+}
+
+async fn try_update_registration(
+    call: &Call<Hub>,
+) -> Result<(Option<data::Written>, Value), Problem> {
+    let (hub, id) = (&call.hub, callback_id(call));
+    let place = existing(call)?;
+    place.company().registration(id)?;
+    let request = RegistrationRequest::parse(&call.body)?;
+    check_destination(hub, &request).await?;
+    let mut company = place.company();
+    let changed = company.update_registration(id, request, hub.time())?;
+    let written = hub.save(|| saved(&place, changed));
+    let answer = changed.to_json(&place.key);
+    drop(company);
+    hub.retarget(&place, id);
+    hub.tell(&place, What::Registration(id));
+    Ok((written, answer))
+}
+
+async fn cancel_registration(call: Call<Hub>) -> Reply {
+    let (hub, id) = (&call.hub, callback_id(&call));
+    let cancelled = existing(&call).and_then(|place| {
+        let mut company = place.company();
+        let ended = company.cancel_registration(id, hub.time())?;
+        let written = hub.save(|| saved(&place, ended));
+        let answer = ended.to_json(&place.key);
+        drop(company);
+        hub.tell(&place, What::Registration(id));
+        Ok((written, answer))
+    });
+    match cancelled {
+        Ok((written, answer)) => once(written, Reply::json(200, &answer)).await,
+        Err(problem) => refused(&problem),
+    }
+}
+
+async fn test(call: Call<Hub>) -> Reply {
+    match try_test(&call) {
+        Ok((written, answer)) => once(written, Reply::json(201, &answer)).await,
+        Err(problem) => refused(&problem),
+    }
+}
+
+fn try_test(call: &Call<Hub>) -> Result<(Option<data::Written>, Value), Problem> {
+    let hub = &call.hub;
+    let wanted = TestCallback::parse(&call.body)?;
+    let place = existing(call)?;
+    let now = hub.time();
+    let company = place.company();
+    let mut active = company.registrations.values();
+    let kind = wanted.kind;
+    if !active.any(|one| one.callback_type == kind && one.active_at(now)) {
+        let message = format!("An active callback of the type {} does not exist", kind.name());
+        return Err(Problem::one(404, code::NOT_FOUND, message));
+    }
+    let seq = hub.next_seq();
+    let event_id = wanted.event_id.unwrap_or_else(|| hub.made_up_id(seq));
+    let answer = json!({
+        "message": format!("A test callback of the type {} was queued", kind.name()),
+        "event_id": event_id,
+    });
+    if kind != CallbackKind::EventProcessed {
+        // Such ones are registered and listed; none is emitted.
+        return Ok((None, answer));
+    }
+    let event_data = wanted.event_data.as_deref();
+    let event = Event::test(event_id.into(), event_data, hub.now(), hub.options.seed, seq);
+    let written = hub.begin(&place, company, seq, event);
+    Ok((written, answer))
+}
+
+async fn post_event(call: Call<Hub>) -> Reply {
+    let hub = &call.hub;
+    let accepted = version(&call).and_then(|version| {
+        let place = hub.place(call.path("company_key"))?;
+        hub.limit(&place, true)?;
+        let posted = PostedEvent::parse(&call.body, version)?;
+        hub.accept(&place, &posted)
+    });
+    match accepted {
+        Ok((event_id, written)) => {
+            let reply = Reply::json(202, &json!({"event_id": &*event_id}));
+            once(written, reply).await
+        }
+        Err(problem) => refused(&problem),
+    }
+}
+
+async fn create_campaign(call: Call<Hub>) -> Reply {
+    let hub = &call.hub;
+    let created = CampaignRequest::parse(&call.body).and_then(|request| {
+        let place = made(&call)?;
+        let id = hub.next_campaign();
+        let mut company = place.company();
+        let made = company.create_campaign(id, request, hub.time())?;
+        let written = hub.save(|| saved_campaign(&place, made));
+        let answer = made.to_json(&place.key, hub.time());
+        drop(company);
+        hub.tell(&place, What::Campaign(id));
+        Ok((written, answer))
+    });
+    match created {
+        Ok((written, answer)) => once(written, Reply::json(202, &answer)).await,
+        Err(problem) => refused(&problem),
+    }
+}
+
+fn saved_campaign(place: &Place, made: &crate::vibes::campaign::Campaign) -> data::Change {
+    data::Change::Campaign {
+        company: Arc::clone(&place.key),
+        id: made.id,
+        json: serde_json::to_string(made).unwrap_or_default(),
+    }
+}
+
+async fn list_campaigns(call: Call<Hub>) -> Reply {
+    let now = call.hub.time();
+    match known(&call) {
+        Ok(None) => Reply::json(200, &json!([])),
+        Ok(Some(place)) => {
+            let company = place.company();
+            let all: Vec<Value> = company
+                .campaigns
+                .values()
+                .filter(|campaign| {
+                    let status = campaign.status_at(now).name();
+                    call.query("status").is_none_or(|wanted| wanted == status)
+                        && call
+                            .query("event_type")
+                            .is_none_or(|wanted| wanted.eq_ignore_ascii_case(&campaign.event_type))
+                })
+                .map(|campaign| campaign.to_json(&place.key, now))
+                .collect();
+            Reply::json(200, &all)
+        }
+        Err(problem) => refused(&problem),
+    }
+}
+
+async fn get_campaign(call: Call<Hub>) -> Reply {
+    let found = existing(&call).and_then(|place| {
+        let company = place.company();
+        let found = company.campaign(campaign_id(&call))?;
+        Ok(found.to_json(&place.key, call.hub.time()))
+    });
+    match found {
+        Ok(answer) => Reply::json(200, &answer),
+        Err(problem) => refused(&problem),
+    }
+}
+
+async fn update_campaign(call: Call<Hub>) -> Reply {
+    let (hub, id) = (&call.hub, campaign_id(&call));
+    let updated = existing(&call).and_then(|place| {
+        place.company().campaign(id)?;
+        let request = CampaignRequest::parse(&call.body)?;
+        let mut company = place.company();
+        let changed = company.update_campaign(id, request, hub.time())?;
+        let written = hub.save(|| saved_campaign(&place, changed));
+        let answer = changed.to_json(&place.key, hub.time());
+        drop(company);
+        hub.tell(&place, What::Campaign(id));
+        Ok((written, answer))
+    });
+    match updated {
+        Ok((written, answer)) => once(written, Reply::json(200, &answer)).await,
+        Err(problem) => refused(&problem),
+    }
+}
+
+async fn cancel_campaign(call: Call<Hub>) -> Reply {
+    let (hub, id) = (&call.hub, campaign_id(&call));
+    let cancelled = existing(&call).and_then(|place| {
+        let mut company = place.company();
+        let ended = company.cancel_campaign(id, hub.time())?;
+        let written = hub.save(|| saved_campaign(&place, ended));
+        let answer = ended.to_json(&place.key, hub.time());
+        drop(company);
+        hub.tell(&place, What::Campaign(id));
+        Ok((written, answer))
+    });
+    match cancelled {
+        Ok((written, answer)) => once(written, Reply::json(200, &answer)).await,
+        Err(problem) => refused(&problem),
+    }
+}
