@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::timeline::Verdict;
 
@@ -28,7 +28,7 @@ impl Answer {
 }
 
 /// Why there was no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// The host's name has no address.
@@ -59,6 +59,11 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// The kind of that name.
+    pub fn named(name: &str) -> Option<FailureKind> {
+        serde_json::from_value(name.into()).ok()
+    }
+
     /// The kind's name in reports.
     pub const fn name(self) -> &'static str {
         match self {

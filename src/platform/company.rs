@@ -14,12 +14,14 @@ use super::routing::{CampaignMessageRef, CampaignWay, Way};
 use crate::delivery::answer::FailureKind;
 use crate::draw::{self, Purpose};
 use crate::scenario::Scenario;
+use crate::scenario::event::usual_campaign;
+use crate::scenario::variables::fictional_mdn;
 use crate::timeline::Next;
 use crate::vibes::api::{Problem, code};
-use crate::vibes::callback::{Body, EventPart, Wording};
-use crate::vibes::callback_api::{Registration, RegistrationRequest};
+use crate::vibes::callback::{Body, DEFAULT_ERROR_CODE, EventPart, Wording};
+use crate::vibes::callback_api::{CallbackKind, Registration, RegistrationRequest};
 use crate::vibes::campaign::{Campaign, CampaignMessage, CampaignRequest};
-use crate::vibes::outcome::{MessageType, Outcome, Status};
+use crate::vibes::outcome::{MessageType, Outcome, Stage, Status};
 
 /// So many registrations of a company may be active or ahead at once.
 pub const MAX_REGISTRATIONS: usize = 50;
@@ -75,6 +77,9 @@ pub struct Event {
     pub rule: Box<str>,
     /// What its sender may not have meant, for people.
     pub notes: Vec<String>,
+    /// It was asked for to try registrations out: it goes to each, whatever their filters.
+    #[serde(default)]
+    pub is_test: bool,
     /// The callbacks, by their steps.
     pub callbacks: Box<[Callback]>,
     /// How many events of its id came before.
@@ -467,6 +472,96 @@ impl Company {
         self.events.entry(seq).insert_entry(event).into_mut()
     }
 
+    /// Takes an event up again that was kept elsewhere, with what became of it: `deliveries` by step, and the
+    /// steps that nobody wanted. What is still to be done is put into `open`: an attempt at a delivery, or a
+    /// callback whose time has not come.
+    pub fn restore(
+        &mut self,
+        seq: u64,
+        mut event: Event,
+        deliveries: Vec<(u16, Delivery)>,
+        unmatched: &[u16],
+        open: &mut Vec<Open>,
+    ) {
+        for step in unmatched {
+            if let Some(callback) = event.callbacks.get_mut(usize::from(*step)) {
+                callback.fate = Fate::Unmatched;
+            }
+        }
+        for (step, delivery) in deliveries {
+            let Some(callback) = event.callbacks.get_mut(usize::from(step)) else {
+                continue;
+            };
+            match &mut callback.fate {
+                Fate::Deliveries(known) => known.push(delivery),
+                fate => *fate = Fate::Deliveries(vec![delivery]),
+            }
+        }
+        let (mut steps, mut ahead) = (Vec::new(), 0);
+        for (step, callback) in (0..).zip(&mut event.callbacks) {
+            match &mut callback.fate {
+                Fate::Ahead => {
+                    ahead += 1;
+                    open.push(Open::Ahead {
+                        step,
+                        due: callback.due,
+                    });
+                }
+                Fate::Unmatched => {}
+                Fate::Deliveries(_) => steps.push(step),
+            }
+        }
+        let kept = self.keep(seq, event);
+        kept.open = ahead;
+        let mut wanted = Vec::new();
+        for step in steps {
+            // Some may have been handed over and not been tried when the program ended.
+            self.wanted(seq, step, &mut wanted);
+            let Some(event) = self.events.get_mut(&seq) else {
+                return;
+            };
+            let callback = &mut event.callbacks[usize::from(step)];
+            let due = callback.due;
+            let Fate::Deliveries(known) = &mut callback.fate else {
+                continue;
+            };
+            for id in wanted.drain(..) {
+                if !known.iter().any(|delivery| delivery.registration == id) {
+                    known.push(Delivery::new(id, due));
+                }
+            }
+            for delivery in known.iter().filter(|delivery| !delivery.state.is_over()) {
+                event.open += 1;
+                open.push(Open::Delivery {
+                    step,
+                    registration: delivery.registration,
+                    attempt: delivery.attempts.len() as u32 + 1,
+                    due: delivery.next,
+                });
+            }
+        }
+    }
+
+    /// Whether nothing more comes of an event.
+    pub fn is_over(&self, seq: u64) -> bool {
+        self.events.get(&seq).is_none_or(|event| event.open == 0)
+    }
+
+    /// How many attempts were made at a delivery.
+    pub fn attempts(&self, id: DeliveryId) -> usize {
+        let callback = self
+            .events
+            .get(&id.seq)
+            .and_then(|event| event.callbacks.get(usize::from(id.step)));
+        match callback.map(|callback| &callback.fate) {
+            Some(Fate::Deliveries(deliveries)) => deliveries
+                .iter()
+                .find(|delivery| delivery.registration == id.registration)
+                .map_or(0, |delivery| delivery.attempts.len()),
+            _ => 0,
+        }
+    }
+
     /// An event by its place in the order of coming.
     pub fn event(&self, seq: u64) -> Option<&Event> {
         self.events.get(&seq)
@@ -477,30 +572,39 @@ impl Company {
         self.events.len()
     }
 
+    /// Which active registrations want a callback at its due time; puts their ids into `wanted`.
+    fn wanted(&self, seq: u64, step: u16, wanted: &mut Vec<u64>) {
+        wanted.clear();
+        let Some(event) = self.events.get(&seq) else {
+            return;
+        };
+        let Some(callback) = event.callbacks.get(usize::from(step)) else {
+            return;
+        };
+        let at = instant(callback.due);
+        let wants = |registration: &&Registration| match event.is_test {
+            true => {
+                registration.callback_type == CallbackKind::EventProcessed
+                    && registration.active_at(at)
+            }
+            false => {
+                let (stage, status) = (callback.outcome.stage, callback.status);
+                registration.wants(&event.event_type, stage, status, at)
+            }
+        };
+        let all = self.registrations.values().filter(wants);
+        wanted.extend(all.map(|registration| registration.callback_id));
+    }
+
     /// A callback's time has come: it becomes a delivery for each active registration that wants it. The
     /// ids of these are put into `wanted`; none if nobody does, or if that has happened before.
     pub fn fan_out(&mut self, seq: u64, step: u16, wanted: &mut Vec<u64>) -> Option<Settled> {
-        wanted.clear();
+        self.wanted(seq, step, wanted);
         let event = self.events.get_mut(&seq)?;
         let callback = event.callbacks.get_mut(usize::from(step))?;
         if !matches!(callback.fate, Fate::Ahead) {
             return None;
         }
-        let at = instant(callback.due);
-        let wants = |registration: &&Registration| {
-            registration.wants(
-                &event.event_type,
-                callback.outcome.stage,
-                callback.status,
-                at,
-            )
-        };
-        wanted.extend(
-            self.registrations
-                .values()
-                .filter(wants)
-                .map(|registration| registration.callback_id),
-        );
         event.open -= 1;
         if wanted.is_empty() {
             callback.fate = Fate::Unmatched;
@@ -510,17 +614,9 @@ impl Company {
             });
         }
         event.open += wanted.len() as u32;
-        callback.fate = Fate::Deliveries(
-            wanted
-                .iter()
-                .map(|id| Delivery {
-                    registration: *id,
-                    state: State::Pending,
-                    next: callback.due,
-                    attempts: Vec::new(),
-                })
-                .collect(),
-        );
+        let due = callback.due;
+        let deliveries = wanted.iter().map(|id| Delivery::new(*id, due));
+        callback.fate = Fate::Deliveries(deliveries.collect());
         Some(Settled {
             state: State::Pending,
             event_over: false,
@@ -622,6 +718,41 @@ impl Company {
     }
 }
 
+/// What is still to be done about an event that was taken up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// A callback's time has not come.
+    Ahead {
+        /// Its place in the journey.
+        step: u16,
+        /// When it is due.
+        due: u64,
+    },
+    /// A delivery is to be tried.
+    Delivery {
+        /// The callback's place in the journey.
+        step: u16,
+        /// The registration.
+        registration: u64,
+        /// Which attempt it will be.
+        attempt: u32,
+        /// When that is due.
+        due: u64,
+    },
+}
+
+impl Delivery {
+    /// One that has not been tried.
+    pub fn new(registration: u64, due: u64) -> Delivery {
+        Delivery {
+            registration,
+            state: State::Pending,
+            next: due,
+            attempts: Vec::new(),
+        }
+    }
+}
+
 /// What a delivery that begins anew is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Redelivery {
@@ -668,6 +799,49 @@ impl Event {
             rule: rule.into(),
             callbacks: callbacks.collect(),
             notes: way.notes,
+            is_test: false,
+            nth: 0,
+            earlier: None,
+            open: 0,
+        }
+    }
+
+    /// The event of a test callback: an accepted routing, at once. `number` is what random choices depend on beside
+    /// the seed.
+    pub fn test(
+        event_id: Arc<str>,
+        event_data: Option<&str>,
+        now: u64,
+        seed: u64,
+        number: u64,
+    ) -> Event {
+        let mut rng = draw::generator(seed, number, Purpose::Event);
+        let outcome = Outcome::good_day(Stage::Routing);
+        Event {
+            event_id,
+            event_type: "test".into(),
+            event_data: event_data.unwrap_or(outcome.sample.event_data).into(),
+            debug_data: None,
+            arrived: now,
+            seed,
+            number,
+            person_key: draw::uuid(&mut rng),
+            mdn: fictional_mdn(&mut rng).into(),
+            message_type: MessageType::Sms,
+            campaign: usual_campaign("test"),
+            wording: Wording::default(),
+            rule: "test callback".into(),
+            callbacks: Box::new([Callback {
+                due: now,
+                outcome,
+                status: outcome.status,
+                error_code: DEFAULT_ERROR_CODE,
+                part: 0,
+                parts: 0,
+                fate: Fate::Ahead,
+            }]),
+            notes: Vec::new(),
+            is_test: true,
             nth: 0,
             earlier: None,
             open: 0,

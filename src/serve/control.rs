@@ -660,10 +660,10 @@ fn named(hub: &Hub, name: &str) -> Result<Arc<Scenario>, Reply> {
     if let Some((_, text)) = READY_MADE.iter().find(|(ready, _)| *ready == name) {
         return Ok(Arc::new(Scenario::parse(name, text).map_err(findings)?));
     }
-    let known = hub.scenario_names();
-    let names = known
+    let folder = hub.folder();
+    let names = folder
         .iter()
-        .map(String::as_str)
+        .map(|loaded| loaded.stem.as_str())
         .chain(READY_MADE.iter().map(|(name, _)| *name));
     let near = crate::scenario::finding::did_you_mean(name, names);
     Err(Reply::error(422, 422, format!("there is no scenario `{name}`\n{near}")))

@@ -65,7 +65,8 @@ impl Hub {
     pub(super) fn set_crons(&self) {
         let now = self.now();
         let mut entries = Vec::new();
-        for scenario in self.playbooks().iter() {
+        for loaded in self.folder().iter() {
+            let scenario = &loaded.scenario;
             let mut first = 0;
             for (at, event) in scenario.events.iter().enumerate() {
                 let mut entry = Entry {

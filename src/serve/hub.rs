@@ -14,7 +14,9 @@ use tokio::sync::{Notify, watch};
 
 use super::changes::{Change, Changes, What};
 use super::data::{self, Data, Written};
+use super::folder::Loaded;
 use super::ledger::{Ledger, Posted};
+use crate::delivery::answer::FailureKind;
 use crate::delivery::clock::Clock;
 use crate::delivery::lane::{Lane, Standing};
 use crate::delivery::policy::Policy;
@@ -22,7 +24,7 @@ use crate::delivery::target::Target;
 use crate::delivery::tls::Transport;
 use crate::plan;
 use crate::platform::company::{
-    self, Company, DeliveryId, Event, State, instant, nanos,
+    self, Company, DeliveryId, Event, Open, State, instant, nanos,
 };
 use crate::platform::routing;
 use crate::run::CONNECTIONS;
@@ -41,6 +43,10 @@ const KEPT_BYTES: usize = 256 * 1024 * 1024;
 pub const MAX_PENDING: usize = 2_000_000;
 /// So many companies are known at once.
 const MAX_COMPANIES: usize = 10_000;
+/// Events that the platform takes of a company in a second; seen in its "Technical Details".
+const MAX_EVENTS_A_SECOND: u32 = 300;
+/// Other calls likewise.
+const MAX_CALLS_A_SECOND: u32 = 100;
 /// How long connections to a destination stay when nothing is left to do.
 const LINGER: Duration = Duration::from_millis(900);
 
@@ -81,8 +87,17 @@ pub struct Place {
     company: Mutex<Company>,
     lanes: Mutex<HashMap<u64, Arc<Lane>>>,
     forgotten: AtomicBool,
+    limits: Mutex<Limits>,
     /// Counts what has changed, for those who wait.
     changed: watch::Sender<u64>,
+}
+
+/// What a company has asked for in a second of real time.
+#[derive(Default)]
+struct Limits {
+    second: u64,
+    events: u32,
+    calls: u32,
 }
 
 impl Place {
@@ -92,6 +107,7 @@ impl Place {
             key,
             lanes: Mutex::default(),
             forgotten: AtomicBool::new(false),
+            limits: Mutex::default(),
             changed: watch::Sender::new(0),
         }
     }
@@ -196,7 +212,7 @@ pub struct Hub {
     began: std::time::Instant,
     companies: RwLock<HashMap<Arc<str>, Arc<Place>>>,
     /// The folder's scenarios, in the order of their names.
-    playbooks: RwLock<Arc<[Arc<Scenario>]>>,
+    folder: RwLock<Arc<[Loaded]>>,
     schedule: Mutex<BinaryHeap<Reverse<Due>>>,
     /// Something may be due earlier than was thought.
     pub(super) sooner: Notify,
@@ -233,18 +249,16 @@ impl Hub {
     /// What was saved cannot be understood.
     pub fn new(
         options: Options,
-        playbooks: Vec<Arc<Scenario>>,
+        folder: Vec<Loaded>,
         data: Option<(Data, data::Saved)>,
     ) -> Result<Arc<Hub>, String> {
         let (data, saved) = data.unzip();
         let wall = nanos(Utc::now());
-        let from = saved.as_ref().map_or(wall, |saved| saved.clock.max(wall));
+        let reached = saved.as_ref().and_then(|saved| saved.clock);
+        let from = reached.map_or(wall, |reached| reached.max(wall));
         let clock = match options.speed {
             Some(speed) => Clock::at(from, speed),
-            None => Clock::moved(match &saved {
-                Some(saved) if saved.clock > 0 => saved.clock,
-                _ => wall,
-            }),
+            None => Clock::moved(reached.unwrap_or(wall)),
         };
         let hub = Arc::new_cyclic(|me| Hub {
             me: Weak::clone(me),
@@ -253,7 +267,7 @@ impl Hub {
             clock,
             began: std::time::Instant::now(),
             companies: RwLock::default(),
-            playbooks: RwLock::new(playbooks.into()),
+            folder: RwLock::new(folder.into()),
             schedule: Mutex::default(),
             sooner: Notify::new(),
             settled: Arc::default(),
@@ -276,6 +290,129 @@ impl Hub {
         }
         hub.set_crons();
         Ok(hub)
+    }
+
+    /// Takes up what was saved.
+    fn restore(&self, saved: data::Saved) -> Result<(), String> {
+        self.seqs.store(saved.highest.seq + 1, Ordering::Relaxed);
+        self.registrations.store(saved.highest.registration + 1, Ordering::Relaxed);
+        self.campaigns.store(saved.highest.campaign + 1, Ordering::Relaxed);
+        let damaged = |what: &str, error: serde_json::Error| {
+            format!("the data file holds {what} that cannot be read: {error}")
+        };
+        for known in &saved.companies {
+            let place = Arc::new(Place::new(Arc::clone(&known.key)));
+            let mut company = place.company();
+            for (id, json) in &known.registrations {
+                let read = serde_json::from_str(json);
+                let read = read.map_err(|error| damaged("a registration", error))?;
+                company.registrations.insert(*id, read);
+            }
+            for (id, json) in &known.campaigns {
+                let read = serde_json::from_str(json);
+                let read = read.map_err(|error| damaged("a campaign", error))?;
+                company.campaigns.insert(*id, read);
+            }
+            if let Some(text) = &known.routes {
+                match Scenario::parse("routes", text) {
+                    Ok(scenario) => company.routes = Some(Arc::new(scenario)),
+                    Err(error) => {
+                        tracing::warn!(company = &*known.key, "routes are not taken up again: {error}");
+                    }
+                }
+            }
+            drop(company);
+            self.companies
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(Arc::clone(&known.key), place);
+        }
+        saved
+            .events(|kept| self.restore_event(kept).map_err(|error| damaged("an event", error)))
+            .map_err(|error| error.to_string())?
+    }
+
+    fn restore_event(&self, kept: data::KeptEvent) -> Result<(), serde_json::Error> {
+        let Some(place) = self.find(&kept.company) else {
+            return Ok(());
+        };
+        let event: Event = serde_json::from_str(&kept.json)?;
+        let mut deliveries: Vec<(u16, company::Delivery)> = Vec::new();
+        for attempt in kept.attempts {
+            let of_last = deliveries.last_mut().filter(|(step, last)| {
+                *step == attempt.step && last.registration == attempt.registration
+            });
+            let delivery = match of_last {
+                Some((_, delivery)) => delivery,
+                None => {
+                    let begun = company::Delivery::new(attempt.registration, attempt.at);
+                    deliveries.push((attempt.step, begun));
+                    let Some((_, begun)) = deliveries.last_mut() else {
+                        continue;
+                    };
+                    begun
+                }
+            };
+            delivery.state = match attempt.state {
+                data::State::Accepted => State::Accepted,
+                data::State::Failed => State::Failed,
+                data::State::Retrying => State::Retrying,
+            };
+            delivery.next = attempt.retry_at.unwrap_or(attempt.at);
+            delivery.attempts.push(company::Attempt {
+                number: attempt.attempt,
+                at: attempt.at,
+                latency_us: attempt.latency_us,
+                result: match (attempt.status, attempt.failure) {
+                    (Some(status), _) => Ok(status),
+                    (None, failure) => {
+                        let (kind, detail) = failure.unwrap_or_default();
+                        let kind = FailureKind::named(&kind).unwrap_or(FailureKind::ConnectionFailed);
+                        Err((kind, detail.into()))
+                    }
+                },
+                answer: attempt.answer,
+            });
+        }
+        let mut open = Vec::new();
+        let mut company = place.company();
+        company.restore(kept.seq, event, deliveries, &kept.unmatched, &mut open);
+        if company.is_over(kept.seq) {
+            self.over(&place, &company, kept.seq);
+        }
+        let outcome = |step: u16| {
+            let event = company.event(kept.seq)?;
+            let callback = event.callbacks.get(usize::from(step))?;
+            Some((callback.outcome, (callback.part, callback.parts)))
+        };
+        let open: Vec<_> = open
+            .into_iter()
+            .map(|open| match open {
+                Open::Ahead { step, .. } | Open::Delivery { step, .. } => (open, outcome(step)),
+            })
+            .collect();
+        drop(company);
+        for (open, outcome) in open {
+            match (open, outcome) {
+                (Open::Ahead { step, due }, _) => {
+                    self.schedule(&place, kept.seq, std::iter::once((step, due)));
+                }
+                (
+                    Open::Delivery {
+                        step,
+                        registration,
+                        attempt,
+                        due,
+                    },
+                    Some((outcome, part)),
+                ) => {
+                    let sent = plan::Callback::of_event((kept.seq, step), due, outcome, part);
+                    self.send(&place, registration, sent, attempt, due);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// What the clock shows, in nanoseconds since 1970.
@@ -329,21 +466,30 @@ impl Hub {
     }
 
     /// The folder's scenarios.
-    pub fn playbooks(&self) -> Arc<[Arc<Scenario>]> {
-        Arc::clone(&read(&self.playbooks))
+    pub fn folder(&self) -> Arc<[Loaded]> {
+        Arc::clone(&read(&self.folder))
     }
 
     /// Takes other scenarios from here on.
-    pub fn set_playbooks(&self, playbooks: Vec<Arc<Scenario>>) {
-        *self.playbooks.write().unwrap_or_else(PoisonError::into_inner) = playbooks.into();
+    pub fn set_folder(&self, folder: Vec<Loaded>) {
+        *self.folder.write().unwrap_or_else(PoisonError::into_inner) = folder.into();
         self.set_crons();
+        self.tell_all(What::Reloaded { ok: true });
+    }
+
+    /// A scenario of the folder, by its file's name.
+    pub fn scenario(&self, stem: &str) -> Option<Arc<Scenario>> {
+        let folder = self.folder();
+        let found = folder.iter().find(|loaded| loaded.stem == stem)?;
+        Some(Arc::clone(&found.scenario))
     }
 
     /// The scenarios that say how a company's events go, its own first.
     pub fn playbooks_of(&self, company: &Company) -> Vec<Arc<Scenario>> {
-        let of_folder = self.playbooks();
-        let applying = of_folder
+        let folder = self.folder();
+        let applying = folder
             .iter()
+            .map(|loaded| &loaded.scenario)
             .filter(|scenario| scenario.applies_to(&company.key));
         company.routes.iter().chain(applying).cloned().collect()
     }
@@ -400,13 +546,9 @@ impl Hub {
         posted: &PostedEvent,
     ) -> Result<(Arc<str>, Option<Written>), Problem> {
         let seq = self.seqs.fetch_add(1, Ordering::Relaxed);
-        let made_up = |seq| {
-            let mut rng = crate::draw::generator(self.options.seed, seq, crate::draw::Purpose::Event);
-            crate::draw::uuid(&mut rng).to_string()
-        };
         let event_id: Arc<str> = match &posted.event_id {
             Some(event_id) => event_id.as_str().into(),
-            None => made_up(seq).into(),
+            None => self.made_up_id(seq).into(),
         };
         self.check_room()?;
         let now = self.now();
@@ -473,6 +615,49 @@ impl Hub {
         self.tell(place, told);
         self.schedule(place, seq, (0..).zip(dues));
         written
+    }
+
+    /// An id for an event that was sent without one.
+    pub(super) fn made_up_id(&self, seq: u64) -> String {
+        let purpose = crate::draw::Purpose::Event;
+        let mut rng = crate::draw::generator(self.options.seed, seq, purpose);
+        crate::draw::uuid(&mut rng).to_string()
+    }
+
+    /// Refuses what comes too fast, where a scenario asks for that; the limits are the platform's.
+    ///
+    /// # Errors
+    ///
+    /// There were too many in this second (429).
+    pub(super) fn limit(&self, place: &Place, is_event: bool) -> Result<(), Problem> {
+        let asked = {
+            let company = place.company();
+            routing::serving(&self.playbooks_of(&company)).enforce_limits == Some(true)
+        };
+        if !asked {
+            return Ok(());
+        }
+        let second = self.began.elapsed().as_secs();
+        let mut limits = locked(&place.limits);
+        if limits.second != second {
+            *limits = Limits {
+                second,
+                ..Limits::default()
+            };
+        }
+        let (count, most) = match is_event {
+            true => (&mut limits.events, MAX_EVENTS_A_SECOND),
+            false => (&mut limits.calls, MAX_CALLS_A_SECOND),
+        };
+        *count += 1;
+        if *count <= most {
+            return Ok(());
+        }
+        Err(Problem::one(
+            429,
+            code::LIMIT,
+            format!("There are up to {most} of these calls a second"),
+        ))
     }
 
     /// The next event's place in the order of coming.
@@ -618,7 +803,7 @@ impl Hub {
                     number: attempt,
                     at: due,
                     latency_us: 0,
-                    result: Err((crate::delivery::answer::FailureKind::ConnectionFailed, why.into())),
+                    result: Err((FailureKind::ConnectionFailed, why.into())),
                     answer: None,
                 };
                 let _ = self.save_attempt(place, id, &made, Next::GaveUp);
@@ -740,7 +925,11 @@ impl Hub {
             registration: id.registration,
             attempt: made.number,
             at: made.at,
-            state: State::after(next).name(),
+            state: match next {
+                Next::Done => data::State::Accepted,
+                Next::GaveUp => data::State::Failed,
+                Next::Retry(_) => data::State::Retrying,
+            },
             retry_at: match next {
                 Next::Retry(due) => Some(due),
                 _ => None,
@@ -851,26 +1040,34 @@ impl Hub {
     /// # Errors
     ///
     /// How it stands, if it is not over; none if there is no such delivery.
-    pub fn redeliver(&self, place: &Arc<Place>, id: DeliveryId) -> Result<(), Option<State>> {
+    pub fn redeliver(
+        &self,
+        place: &Arc<Place>,
+        id: DeliveryId,
+    ) -> Result<Option<Written>, Option<State>> {
         let now = self.now();
         let mut company = place.company();
         let begun = company.redeliver(id, now)?;
+        let written = self.save(|| data::Change::Again {
+            seq: id.seq,
+            step: id.step,
+            registration: id.registration,
+            at: now,
+        });
         drop(company);
         let sent = plan::Callback::of_event((id.seq, id.step), now, begun.outcome, (0, 0));
         self.send(place, id.registration, sent, 1, now);
-        Ok(())
+        Ok(written)
     }
 
-    /// Forgets a company: its registrations, campaigns, events and what waits. False if it is not known.
-    pub fn forget(&self, key: &str) -> (bool, Option<Written>) {
+    /// Forgets a company: its registrations, campaigns, events and what waits.
+    pub fn forget(&self, key: &str) -> Option<Written> {
         let place = self
             .companies
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(key);
-        let Some(place) = place else {
-            return (false, None);
-        };
+        let place = place?;
         place.forgotten.store(true, Ordering::Relaxed);
         for (_, lane) in place.lanes() {
             lane.interrupt();
@@ -883,7 +1080,7 @@ impl Hub {
         });
         drop(company);
         self.tell(&place, What::Forgotten);
-        (true, written)
+        written
     }
 
     /// How every destination stands that has been sent to: company, registration, standing.

@@ -16,6 +16,8 @@ const FARTHEST: u64 = 366 * 24 * 60 * 60 * 1_000_000_000;
 /// How far the clock is to be moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
+    /// By so many nanoseconds.
+    By(u64),
     /// To that time, in nanoseconds since 1970.
     Time(u64),
     /// Until no callback and no retry waits.
@@ -54,6 +56,7 @@ impl Hub {
         let _moving = self.moving.lock().await;
         let start = self.now();
         let last = match until {
+            Until::By(time) => start.saturating_add(time),
             Until::Time(time) => time.max(start),
             Until::Idle => start.saturating_add(FARTHEST),
         };
@@ -69,7 +72,7 @@ impl Hub {
             }
             self.step(next.max(self.now())).await;
         };
-        if let Until::Time(_) = until {
+        if until != Until::Idle {
             self.clock.allow(last);
         }
         if let Some(written) = self.save(|| super::data::Change::Clock { now: self.now() }) {

@@ -265,7 +265,7 @@ fn refused(problem: &Problem) -> Reply {
 }
 
 /// Waits until something is on disk, if it is to be, and answers.
-async fn once(written: Option<data::Written>, reply: Reply) -> Reply {
+pub(super) async fn once(written: Option<data::Written>, reply: Reply) -> Reply {
     match written {
         Some(written) => match written.await {
             Ok(()) => reply,
