@@ -69,8 +69,10 @@ pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod serve;
 pub mod single;
 pub mod sms;
+mod sqlite;
 pub mod timeline;
 pub mod vibes;
 

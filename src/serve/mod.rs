@@ -1,0 +1,3 @@
+//! Standing in for the Vibes API.
+
+pub mod data;
