@@ -73,6 +73,7 @@ pub mod scenario;
 pub mod serve;
 pub mod single;
 pub mod sms;
+mod sqlite;
 pub mod timeline;
 pub mod vibes;
 
@@ -80,4 +81,5 @@ pub use receiver::Receiver;
 pub use report::Report;
 pub use run::Run;
 pub use scenario::Scenario;
+pub use serve::mock::VibesMock;
 pub use timeline::Speed;

@@ -204,12 +204,13 @@ impl Lane {
         let _ = self.own.acquire_many(OWN_CONNECTIONS).await;
     }
 
-    pub(super) fn ending(&self) -> Ending {
+    /// What has come of it so far; once the last connection has ended, how it ended.
+    pub fn ending(&self) -> Ending {
         let mut state = self.lock();
         let open = state.timeline.awaiting_retry() + state.timeline.under_way();
         Ending {
             interrupted: state.interrupted,
-            broken: state.broken.take(),
+            broken: state.broken.clone(),
             unfinished: open as u64,
             times_down: state.timeline.times_down(),
             journeys: state.timeline.feed().journeys(),

@@ -6,7 +6,7 @@
 mod earlier;
 mod writer;
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
@@ -14,12 +14,9 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use crate::plan::{Callback, Shard};
-use crate::scenario::source::plain_words;
+use crate::sqlite;
 pub use earlier::{Earlier, Entry};
 pub use writer::Journal;
-
-/// Tells this kind of file from other SQLite files: "vmj" and the version of the tables.
-const APPLICATION_ID: i32 = 0x766d_6a01;
 
 /// Rows are only appended, so that what is written for a batch is as long as the batch; what became of a
 /// delivery is in the last attempt at it.
@@ -163,7 +160,7 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection, JournalError> {
     let id: i32 = connection
         .query_row("PRAGMA application_id", [], |row| row.get(0))
         .map_err(failed)?;
-    if id != APPLICATION_ID {
+    if id != sqlite::JOURNAL {
         return Err(JournalError::new(
             path,
             "it is not a journal of this version of vibes-mock\nname another file",
@@ -182,7 +179,7 @@ fn make(path: &Path, identity: &Identity) -> rusqlite::Result<Connection> {
     for (key, value) in identity.entries() {
         transaction.execute("INSERT INTO run VALUES (?1, ?2)", (key, value))?;
     }
-    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "application_id", sqlite::JOURNAL)?;
     transaction.commit()?;
     Ok(connection)
 }
@@ -235,24 +232,10 @@ impl Opened {
     }
 }
 
-/// Keeps a second run away from the file. The lock goes with the program, however that ends; it is on a file
-/// of its own, since closing any descriptor of a database gives up SQLite's locks on it.
+/// Keeps a second run away from the file.
 fn lock(path: &Path) -> Result<File, JournalError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-lock");
-    let failed = |error: std::io::Error| {
-        let how = "name a file in a folder that you may write to";
-        JournalError::new(path, format!("{}\n{how}", plain_words(&error)))
-    };
-    let file = File::create(&name).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(JournalError::new(
-            path,
-            "another run is writing it\nwait for that to end, or name another file",
-        )),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
-    }
+    const TAKEN: &str = "another run is writing it\nwait for that to end, or name another file";
+    sqlite::lock(path, TAKEN).map_err(|message| JournalError::new(path, message))
 }
 
 /// A new journal.

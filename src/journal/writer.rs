@@ -1,7 +1,7 @@
 //! The thread that writes a journal: all that has come since the last time, in one transaction.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use super::{JournalError, delivery_id};
 use crate::delivery::answer::{Answer, Failure};
 use crate::delivery::{Attempt, OnRecord, Recorder};
 use crate::fault::FaultKind;
+use crate::sqlite::Watched;
 use crate::timeline::{Feed, Job, Next};
 
 /// So many rows make one transaction at the most.
@@ -103,41 +104,6 @@ impl Recorder for Journal {
 /// What a run says that can no longer write its journal.
 const LOST: &str = "the journal cannot be written any more, so the run has ended\n\
      make room, or name a file elsewhere; `--resume` goes on with a journal that is whole";
-
-/// The file that is written, to be missed when somebody removes it: SQLite would go on writing into a file
-/// that has no name any more.
-struct Watched {
-    path: PathBuf,
-    identity: Option<u64>,
-}
-
-impl Watched {
-    fn new(path: &Path) -> Watched {
-        Watched {
-            identity: identity(path),
-            path: path.to_owned(),
-        }
-    }
-
-    fn check(&self) -> Result<(), String> {
-        match identity(&self.path) == self.identity {
-            true => Ok(()),
-            false => Err("the file has been removed or replaced".to_owned()),
-        }
-    }
-}
-
-#[cfg(unix)]
-fn identity(path: &Path) -> Option<u64> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).ok().map(|file| file.ino())
-}
-
-/// Elsewhere a file that is open cannot be removed.
-#[cfg(not(unix))]
-fn identity(path: &Path) -> Option<u64> {
-    std::fs::metadata(path).ok().map(|_| 0)
-}
 
 fn write(mut connection: Connection, messages: &mpsc::Receiver<Message>, file: &Watched) {
     // Ends when nobody can send any more.

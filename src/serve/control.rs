@@ -11,8 +11,6 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::changes::What;
-use super::data;
 use super::endpoint::{Answering, Call, Endpoint, Side};
 use super::hub::Hub;
 use super::reply::Reply;
@@ -139,8 +137,14 @@ pub fn endpoints() -> Vec<Endpoint<Hub>> {
         endpoint
             .query::<String>("company_key", "Only of that company")
             .query::<String>("event_id", "Only of the events of that id")
-            .query::<String>("event_type", "Only of events of that type; `*` stands for any text")
-            .query::<String>("outcome", "Only of that outcome, such as `handset.delivered` or `carrier.*`")
+            .query::<String>(
+                "event_type",
+                "Only of events of that type; `*` stands for any text",
+            )
+            .query::<String>(
+                "outcome",
+                "Only of that outcome, such as `handset.delivered` or `carrier.*`",
+            )
             .fails(400, "The query is not understood")
     };
     vec![
@@ -282,7 +286,8 @@ pub fn endpoints() -> Vec<Endpoint<Hub>> {
     ]
 }
 
-const WAIT: &str = "How long to hold the answer until there is something to tell, such as `10s`; up to a minute";
+const WAIT: &str =
+    "How long to hold the answer until there is something to tell, such as `10s`; up to a minute";
 
 fn mock(
     method: Method,
@@ -341,7 +346,9 @@ fn wanted(call: &Call<Hub>) -> Result<Wanted, Reply> {
     });
     let limit = number(call, "limit", USUAL_PAGE)?;
     if !(1..=LARGEST_PAGE).contains(&limit) {
-        return Err(bad(format!("limit: write a number from 1 to {LARGEST_PAGE}")));
+        return Err(bad(format!(
+            "limit: write a number from 1 to {LARGEST_PAGE}"
+        )));
     }
     Ok(Wanted {
         company_key: text("company_key"),
@@ -416,7 +423,8 @@ async fn redeliver(call: Call<Hub>) -> Reply {
     for place in call.hub.places() {
         match call.hub.redeliver(&place, id) {
             Ok(written) => {
-                return vibes_api::once(written, Reply::json(202, &Redelivered { redelivered: 1 })).await;
+                return vibes_api::once(written, Reply::json(202, &Redelivered { redelivered: 1 }))
+                    .await;
             }
             Err(None) => {}
             Err(Some(state)) => {
@@ -490,11 +498,17 @@ async fn try_advance(call: &Call<Hub>) -> Result<Reply, Reply> {
         (None, Some("idle")) => Until::Idle,
         (None, Some(until)) => {
             let time: DateTime<Utc> = until.parse().map_err(|_| {
-                bad(format!("until: `{until}` is neither `idle` nor a time like 2026-01-01T00:00:00Z"))
+                bad(format!(
+                    "until: `{until}` is neither `idle` nor a time like 2026-01-01T00:00:00Z"
+                ))
             })?;
             Until::Time(nanos(time))
         }
-        _ => return Err(bad("say either `by`, such as \"5m\", or `until`: \"idle\" or a time")),
+        _ => {
+            return Err(bad(
+                "say either `by`, such as \"5m\", or `until`: \"idle\" or a time",
+            ));
+        }
     };
     if !hub.clock.is_moved() {
         return Err(Reply::error(
@@ -564,21 +578,16 @@ async fn try_set_routes(call: &Call<Hub>) -> Result<Reply, Reply> {
         (Some(_), true) => return Err(bad("the query and the scenario name different companies")),
         (None, true) => scenario.company_key.as_str(),
         (None, false) => {
-            return Err(bad("no company is named: add `?company_key=KEY`, or `company_key:` to the scenario"));
+            return Err(bad(
+                "no company is named: add `?company_key=KEY`, or `company_key:` to the scenario",
+            ));
         }
     };
-    let problem = |problem: crate::vibes::api::Problem| {
-        Reply::json_bytes(problem.status, problem.to_json())
-    };
+    let problem =
+        |problem: crate::vibes::api::Problem| Reply::json_bytes(problem.status, problem.to_json());
     let place = call.hub.place(key).map_err(problem)?;
-    let mut company = place.company();
-    company.routes = Some(Arc::new(scenario));
-    let written = call.hub.save(|| data::Change::Routes {
-        company: Arc::clone(&place.key),
-        text: Some(text.to_owned()),
-    });
-    drop(company);
-    call.hub.tell(&place, What::Routes);
+    let text = text.to_owned();
+    let written = call.hub.set_routes(&place, Some((scenario, text)));
     Ok(vibes_api::once(written, Reply::empty(204)).await)
 }
 
@@ -593,14 +602,7 @@ async fn drop_routes(call: Call<Hub>) -> Reply {
     let Some(place) = call.hub.find(key) else {
         return Reply::empty(204);
     };
-    let mut company = place.company();
-    company.routes = None;
-    let written = call.hub.save(|| data::Change::Routes {
-        company: Arc::clone(&place.key),
-        text: None,
-    });
-    drop(company);
-    call.hub.tell(&place, What::Routes);
+    let written = call.hub.set_routes(&place, None);
     vibes_api::once(written, Reply::empty(204)).await
 }
 
@@ -640,10 +642,16 @@ async fn try_start_run(call: &Call<Hub>) -> Result<Reply, Reply> {
     let url = url.ok_or_else(|| {
         unacceptable("the scenario has no destination\nname one with `to`".to_owned())
     })?;
-    call.hub.check_destination(&url).await.map_err(unacceptable)?;
+    call.hub
+        .check_destination(&url)
+        .await
+        .map_err(unacceptable)?;
     let run = call.hub.start_run(Wish {
         url,
-        seed: wish.seed.or(scenario.seed).unwrap_or_else(crate::run::fresh_seed),
+        seed: wish
+            .seed
+            .or(scenario.seed)
+            .unwrap_or_else(crate::run::fresh_seed),
         scenario,
         speed,
     });
@@ -666,11 +674,21 @@ fn named(hub: &Hub, name: &str) -> Result<Arc<Scenario>, Reply> {
         .map(|loaded| loaded.stem.as_str())
         .chain(READY_MADE.iter().map(|(name, _)| *name));
     let near = crate::scenario::finding::did_you_mean(name, names);
-    Err(Reply::error(422, 422, format!("there is no scenario `{name}`\n{near}")))
+    Err(Reply::error(
+        422,
+        422,
+        format!("there is no scenario `{name}`\n{near}"),
+    ))
 }
 
 async fn list_runs(call: Call<Hub>) -> Reply {
-    let all: Vec<RunView> = call.hub.runs.all().iter().map(|run| run_view(run)).collect();
+    let all: Vec<RunView> = call
+        .hub
+        .runs
+        .all()
+        .iter()
+        .map(|run| run_view(run))
+        .collect();
     Reply::json(200, &all)
 }
 

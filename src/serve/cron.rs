@@ -9,13 +9,13 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 
 use super::hub::{Hub, locked};
 use crate::draw::{self, Purpose};
+use crate::journey::Text;
 use crate::plan::arrivals::firing;
 use crate::platform::company::{Event, instant, nanos};
 use crate::platform::routing::{Rule, Way};
 use crate::scenario::Scenario;
 use crate::scenario::event::{MadeEvent, Occasion};
 use crate::scenario::model::Arrivals;
-use crate::journey::Text;
 use crate::sms;
 use crate::timeline::Speed;
 
@@ -48,7 +48,10 @@ impl Entry {
     }
 
     fn count(&self) -> u64 {
-        self.scenario.events.get(self.at).map_or(0, |event| event.count)
+        self.scenario
+            .events
+            .get(self.at)
+            .map_or(0, |event| event.count)
     }
 
     /// When it comes after that time.
@@ -119,7 +122,12 @@ impl Hub {
             while let Some(next) = entry.next.filter(|next| *next <= now)
                 && only.is_none_or(|only| only == at)
             {
-                due.push((next, Arc::clone(&entry.scenario), entry.at, entry.first + entry.fired));
+                due.push((
+                    next,
+                    Arc::clone(&entry.scenario),
+                    entry.at,
+                    entry.first + entry.fired,
+                ));
                 entry.fired += 1;
                 entry.next = entry.after(next, false);
             }

@@ -4,7 +4,7 @@
 //! means is decided in [`platform`](crate::platform).
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -23,9 +23,7 @@ use crate::delivery::policy::Policy;
 use crate::delivery::target::Target;
 use crate::delivery::tls::Transport;
 use crate::plan;
-use crate::platform::company::{
-    self, Company, DeliveryId, Event, Open, State, instant, nanos,
-};
+use crate::platform::company::{self, Company, DeliveryId, Event, Open, State, instant, nanos};
 use crate::platform::routing;
 use crate::run::CONNECTIONS;
 use crate::scenario::model::DuplicateEventId;
@@ -125,7 +123,10 @@ impl Place {
     /// Its destinations' lanes, each with its registration's id.
     pub fn lanes(&self) -> Vec<(u64, Arc<Lane>)> {
         let lanes = locked(&self.lanes);
-        lanes.iter().map(|(id, lane)| (*id, Arc::clone(lane))).collect()
+        lanes
+            .iter()
+            .map(|(id, lane)| (*id, Arc::clone(lane)))
+            .collect()
     }
 
     fn bump(&self) {
@@ -295,8 +296,10 @@ impl Hub {
     /// Takes up what was saved.
     fn restore(&self, saved: data::Saved) -> Result<(), String> {
         self.seqs.store(saved.highest.seq + 1, Ordering::Relaxed);
-        self.registrations.store(saved.highest.registration + 1, Ordering::Relaxed);
-        self.campaigns.store(saved.highest.campaign + 1, Ordering::Relaxed);
+        self.registrations
+            .store(saved.highest.registration + 1, Ordering::Relaxed);
+        self.campaigns
+            .store(saved.highest.campaign + 1, Ordering::Relaxed);
         let damaged = |what: &str, error: serde_json::Error| {
             format!("the data file holds {what} that cannot be read: {error}")
         };
@@ -317,7 +320,10 @@ impl Hub {
                 match Scenario::parse("routes", text) {
                     Ok(scenario) => company.routes = Some(Arc::new(scenario)),
                     Err(error) => {
-                        tracing::warn!(company = &*known.key, "routes are not taken up again: {error}");
+                        tracing::warn!(
+                            company = &*known.key,
+                            "routes are not taken up again: {error}"
+                        );
                     }
                 }
             }
@@ -328,8 +334,11 @@ impl Hub {
                 .insert(Arc::clone(&known.key), place);
         }
         saved
-            .events(|kept| self.restore_event(kept).map_err(|error| damaged("an event", error)))
-            .map_err(|error| error.to_string())?
+            .events(|kept| {
+                self.restore_event(kept)
+                    .map_err(|error| damaged("an event", error))
+            })
+            .map_err(|error| error.to_string())
     }
 
     fn restore_event(&self, kept: data::KeptEvent) -> Result<(), serde_json::Error> {
@@ -367,7 +376,8 @@ impl Hub {
                     (Some(status), _) => Ok(status),
                     (None, failure) => {
                         let (kind, detail) = failure.unwrap_or_default();
-                        let kind = FailureKind::named(&kind).unwrap_or(FailureKind::ConnectionFailed);
+                        let kind =
+                            FailureKind::named(&kind).unwrap_or(FailureKind::ConnectionFailed);
                         Err((kind, detail.into()))
                     }
                 },
@@ -448,7 +458,10 @@ impl Hub {
             return Ok(place);
         }
         check_key(key)?;
-        let mut companies = self.companies.write().unwrap_or_else(PoisonError::into_inner);
+        let mut companies = self
+            .companies
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         if companies.len() >= MAX_COMPANIES {
             return Err(Problem::one(
                 503,
@@ -497,7 +510,10 @@ impl Hub {
     /// The settings of a company: those of the first scenario that is for it.
     fn settings_of(&self, company: &Company) -> Settings {
         let playbooks = self.playbooks_of(company);
-        playbooks.first().map(|first| first.settings.clone()).unwrap_or_default()
+        playbooks
+            .first()
+            .map(|first| first.settings.clone())
+            .unwrap_or_default()
     }
 
     /// The next registration's id.
@@ -552,10 +568,12 @@ impl Hub {
         };
         self.check_room()?;
         let now = self.now();
-        let mut company = place.company();
+        let company = place.company();
         let playbooks = self.playbooks_of(&company);
         let nth = company.events_of(&event_id);
-        if nth > 0 && routing::serving(&playbooks).duplicate_event_id == Some(DuplicateEventId::Reject) {
+        if nth > 0
+            && routing::serving(&playbooks).duplicate_event_id == Some(DuplicateEventId::Reject)
+        {
             return Err(Problem::one(
                 409,
                 code::CONFLICT,
@@ -609,7 +627,11 @@ impl Hub {
             event_type: event.event_type.clone(),
             callbacks: event.callbacks.len(),
         };
-        let dues: Vec<u64> = event.callbacks.iter().map(|callback| callback.due).collect();
+        let dues: Vec<u64> = event
+            .callbacks
+            .iter()
+            .map(|callback| callback.due)
+            .collect();
         drop(company);
         self.counts.events.fetch_add(1, Ordering::Relaxed);
         self.tell(place, told);
@@ -672,7 +694,9 @@ impl Hub {
         Err(Problem::one(
             503,
             code::LIMIT,
-            format!("{MAX_PENDING} callbacks wait for their time already; post less, or move the clock"),
+            format!(
+                "{MAX_PENDING} callbacks wait for their time already; post less, or move the clock"
+            ),
         ))
     }
 
@@ -724,6 +748,20 @@ impl Hub {
         due.len()
     }
 
+    /// Sets the routes of a company: a scenario and its text; none drops them.
+    pub fn set_routes(&self, place: &Place, routes: Option<(Scenario, String)>) -> Option<Written> {
+        let mut company = place.company();
+        let (scenario, text) = routes.unzip();
+        company.routes = scenario.map(Arc::new);
+        let written = self.save(|| data::Change::Routes {
+            company: Arc::clone(&place.key),
+            text,
+        });
+        drop(company);
+        self.tell(place, What::Routes);
+        written
+    }
+
     fn fan_out(&self, due: &Due, wanted: &mut Vec<u64>) {
         let place = &due.place;
         if place.forgotten.load(Ordering::Relaxed) {
@@ -741,7 +779,8 @@ impl Hub {
             self.counts.unmatched.fetch_add(1, Ordering::Relaxed);
         }
         let event = company.event(due.seq);
-        let Some(callback) = event.and_then(|event| event.callbacks.get(usize::from(due.step))) else {
+        let Some(callback) = event.and_then(|event| event.callbacks.get(usize::from(due.step)))
+        else {
             return;
         };
         let (outcome, part, parts) = (callback.outcome, callback.part, callback.parts);

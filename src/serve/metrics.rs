@@ -5,8 +5,8 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
@@ -71,9 +71,21 @@ impl Collector for Standing {
         let counts = &hub.counts;
         let counters = [
             ("events", "Events that were accepted", &counts.events),
-            ("deliveries_accepted", "Deliveries that the receiver took", &counts.accepted),
-            ("deliveries_failed", "Deliveries that were refused or given up", &counts.failed),
-            ("callbacks_unmatched", "Callbacks that no active registration wanted", &counts.unmatched),
+            (
+                "deliveries_accepted",
+                "Deliveries that the receiver took",
+                &counts.accepted,
+            ),
+            (
+                "deliveries_failed",
+                "Deliveries that were refused or given up",
+                &counts.failed,
+            ),
+            (
+                "callbacks_unmatched",
+                "Callbacks that no active registration wanted",
+                &counts.unmatched,
+            ),
         ];
         for (name, help, count) in counters {
             let counter = ConstCounter::new(count.load(Ordering::Relaxed));
@@ -91,12 +103,32 @@ impl Collector for Standing {
             under_way += standing.under_way as i64;
         }
         let gauges = [
-            ("callbacks_pending", "Callbacks whose time has not come", hub.waiting() as i64),
-            ("deliveries_waiting", "Deliveries that wait for an attempt", waiting),
-            ("attempts_under_way", "Requests that are under way", under_way),
+            (
+                "callbacks_pending",
+                "Callbacks whose time has not come",
+                hub.waiting() as i64,
+            ),
+            (
+                "deliveries_waiting",
+                "Deliveries that wait for an attempt",
+                waiting,
+            ),
+            (
+                "attempts_under_way",
+                "Requests that are under way",
+                under_way,
+            ),
             ("destinations_up", "Destinations that are sent to", up),
-            ("destinations_down", "Destinations that are left alone after failures in a row", down),
-            ("companies", "Companies that are known", hub.places().len() as i64),
+            (
+                "destinations_down",
+                "Destinations that are left alone after failures in a row",
+                down,
+            ),
+            (
+                "companies",
+                "Companies that are known",
+                hub.places().len() as i64,
+            ),
             ("runs_running", "Runs that go on", hub.runs.running() as i64),
         ];
         for (name, help, value) in gauges {

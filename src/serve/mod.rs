@@ -6,13 +6,16 @@
 pub mod changes;
 pub mod control;
 pub mod cron;
+pub mod data;
 pub mod dispatch;
 pub mod endpoint;
+pub mod folder;
 pub mod guard;
 pub mod http;
 pub mod hub;
 pub mod ledger;
 pub mod metrics;
+pub mod mock;
 pub mod openapi;
 mod patience;
 pub mod permits;

@@ -190,7 +190,10 @@ impl Hub {
         runs.insert(run_id, Arc::clone(&run));
         let over = runs.values().filter(|run| run.report().is_some());
         let forgotten: Vec<u64> = over.map(|run| run.run_id).collect();
-        for old in forgotten.iter().take(forgotten.len().saturating_sub(REMEMBERED)) {
+        for old in forgotten
+            .iter()
+            .take(forgotten.len().saturating_sub(REMEMBERED))
+        {
             runs.remove(old);
         }
         drop(runs);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::hub::{Hub, locked};
 use super::changes::What;
+use super::hub::{Hub, locked};
 use crate::timeline::Now;
 
 /// So many callbacks are handed over before others have their turn.

@@ -16,7 +16,7 @@ use super::endpoint::{Answering, Call, Endpoint, Side};
 use super::hub::{Hub, Place, check_key};
 use super::reply::Reply;
 use crate::platform::company::Event;
-use crate::vibes::api::{ApiVersion, HEADER, Problem, code};
+use crate::vibes::api::{ApiVersion, Problem, code};
 use crate::vibes::callback_api::{CallbackKind, RegistrationRequest, TestCallback};
 use crate::vibes::campaign::CampaignRequest;
 use crate::vibes::event::PostedEvent;
@@ -142,7 +142,8 @@ struct Campaign {
 #[allow(dead_code, reason = "only described")]
 struct CampaignAnswer {
     event_triggered_message_id: u32,
-    status: crate::vibes::campaign::CampaignStatus,
+    /// `scheduled`, `in_progress`, `ended`, `canceled`
+    status: String,
     #[serde(flatten)]
     campaign: Campaign,
     created_by: String,
@@ -161,7 +162,8 @@ pub fn endpoints() -> Vec<Endpoint<Hub>> {
     const CAMPAIGNS: &str = "/companies/{company_key}/mobiledb/event_triggered_messages";
     const CAMPAIGN: &str =
         "/companies/{company_key}/mobiledb/event_triggered_messages/{event_triggered_message_id}";
-    let of_callback = |method, path, id, summary, handler| of_company(method, path, id, summary, handler);
+    let of_callback =
+        |method, path, id, summary, handler| of_company(method, path, id, summary, handler);
     let one = |endpoint: Endpoint<Hub>| {
         endpoint
             .path::<String>("callback_id", "The registration's id")
@@ -173,76 +175,136 @@ pub fn endpoints() -> Vec<Endpoint<Hub>> {
             .fails(404, "There is no such campaign")
     };
     vec![
-        of_callback(Method::POST, CALLBACKS, "registerCallback", "Register for callbacks", |call| {
-            Box::pin(register(call))
-        })
+        of_callback(
+            Method::POST,
+            CALLBACKS,
+            "registerCallback",
+            "Register for callbacks",
+            |call| Box::pin(register(call)),
+        )
         .takes::<Registration>()
         .answers::<RegistrationAnswer>(201, "It is registered")
         .fails(400, "The request is not well formed")
         .fails(409, "Another registration is in its way")
         .fails(422, "Something in it is not acceptable"),
-        of_callback(Method::GET, CALLBACKS, "listCallbacks", "List active and future registrations", |call| {
-            Box::pin(list_registrations(call))
-        })
+        of_callback(
+            Method::GET,
+            CALLBACKS,
+            "listCallbacks",
+            "List active and future registrations",
+            |call| Box::pin(list_registrations(call)),
+        )
         .answers::<Vec<RegistrationAnswer>>(200, "The registrations"),
-        one(of_callback(Method::GET, CALLBACK, "getCallback", "Get a registration", |call| {
-            Box::pin(get_registration(call))
-        })
+        one(of_callback(
+            Method::GET,
+            CALLBACK,
+            "getCallback",
+            "Get a registration",
+            |call| Box::pin(get_registration(call)),
+        )
         .answers::<RegistrationAnswer>(200, "The registration")),
-        one(of_callback(Method::PUT, CALLBACK, "updateCallback", "Change a registration", |call| {
-            Box::pin(update_registration(call))
-        })
+        one(of_callback(
+            Method::PUT,
+            CALLBACK,
+            "updateCallback",
+            "Change a registration",
+            |call| Box::pin(update_registration(call)),
+        )
         .takes::<Registration>()
         .answers::<RegistrationAnswer>(200, "The registration as it is now")
         .fails(400, "The request is not well formed")
         .fails(409, "Another registration is in its way")
         .fails(422, "Something in it is not acceptable")),
-        one(of_callback(Method::DELETE, CALLBACK, "cancelCallback", "End a registration now", |call| {
-            Box::pin(cancel_registration(call))
-        })
+        one(of_callback(
+            Method::DELETE,
+            CALLBACK,
+            "cancelCallback",
+            "End a registration now",
+            |call| Box::pin(cancel_registration(call)),
+        )
         .answers::<RegistrationAnswer>(200, "The registration as it ended")),
-        of_company(Method::POST, TEST, "testCallback", "Send a test callback", |call| Box::pin(test(call)))
-            .takes::<TestBody>()
-            .answers::<TestAnswer>(201, "It is queued")
-            .fails(400, "The request is not well formed")
-            .fails(404, "There is no active registration of that type")
-            .fails(422, "Something in it is not acceptable"),
-        of_company(Method::POST, EVENTS, "postEvent", "Post an event", |call| Box::pin(post_event(call)))
-            .takes::<EventBody>()
-            .answers::<EventAnswer>(202, "It is accepted")
-            .fails(400, "The request is not well formed")
-            .fails(409, "Its id has been used before (only with `duplicate_event_id: reject`)")
-            .fails(413, "It has more than 16 KB")
-            .fails(422, "Something in it is not acceptable")
-            .fails(503, "So much waits that there is no room for more"),
-        of_company(Method::POST, CAMPAIGNS, "createCampaign", "Create an event-triggered campaign", |call| {
-            Box::pin(create_campaign(call))
+        of_company(
+            Method::POST,
+            TEST,
+            "testCallback",
+            "Send a test callback",
+            |call| Box::pin(test(call)),
+        )
+        .takes::<TestBody>()
+        .answers::<TestAnswer>(201, "It is queued")
+        .fails(400, "The request is not well formed")
+        .fails(404, "There is no active registration of that type")
+        .fails(422, "Something in it is not acceptable"),
+        of_company(Method::POST, EVENTS, "postEvent", "Post an event", |call| {
+            Box::pin(post_event(call))
         })
+        .takes::<EventBody>()
+        .answers::<EventAnswer>(202, "It is accepted")
+        .fails(400, "The request is not well formed")
+        .fails(
+            409,
+            "Its id has been used before (only with `duplicate_event_id: reject`)",
+        )
+        .fails(413, "It has more than 16 KB")
+        .fails(422, "Something in it is not acceptable")
+        .fails(503, "So much waits that there is no room for more"),
+        of_company(
+            Method::POST,
+            CAMPAIGNS,
+            "createCampaign",
+            "Create an event-triggered campaign",
+            |call| Box::pin(create_campaign(call)),
+        )
         .takes::<Campaign>()
         .answers::<CampaignAnswer>(202, "It is created")
         .fails(400, "The request is not well formed")
         .fails(422, "Something in it is not acceptable"),
-        of_company(Method::GET, CAMPAIGNS, "listCampaigns", "List event-triggered campaigns", |call| {
-            Box::pin(list_campaigns(call))
-        })
+        of_company(
+            Method::GET,
+            CAMPAIGNS,
+            "listCampaigns",
+            "List event-triggered campaigns",
+            |call| Box::pin(list_campaigns(call)),
+        )
         .query::<String>("status", "Only those that stand so")
         .query::<String>("event_type", "Only those for that type of event")
         .answers::<Vec<CampaignAnswer>>(200, "The campaigns"),
-        one_campaign(of_company(Method::GET, CAMPAIGN, "getCampaign", "Get a campaign", |call| {
-            Box::pin(get_campaign(call))
-        })
-        .answers::<CampaignAnswer>(200, "The campaign")),
-        one_campaign(of_company(Method::PUT, CAMPAIGN, "updateCampaign", "Change a campaign", |call| {
-            Box::pin(update_campaign(call))
-        })
-        .takes::<Campaign>()
-        .answers::<CampaignAnswer>(200, "The campaign as it is now")
-        .fails(400, "The request is not well formed")
-        .fails(422, "It is over, or something in the request is not acceptable")),
-        one_campaign(of_company(Method::DELETE, CAMPAIGN, "cancelCampaign", "Cancel a campaign", |call| {
-            Box::pin(cancel_campaign(call))
-        })
-        .answers::<CampaignAnswer>(200, "The campaign as it ended")),
+        one_campaign(
+            of_company(
+                Method::GET,
+                CAMPAIGN,
+                "getCampaign",
+                "Get a campaign",
+                |call| Box::pin(get_campaign(call)),
+            )
+            .answers::<CampaignAnswer>(200, "The campaign"),
+        ),
+        one_campaign(
+            of_company(
+                Method::PUT,
+                CAMPAIGN,
+                "updateCampaign",
+                "Change a campaign",
+                |call| Box::pin(update_campaign(call)),
+            )
+            .takes::<Campaign>()
+            .answers::<CampaignAnswer>(200, "The campaign as it is now")
+            .fails(400, "The request is not well formed")
+            .fails(
+                422,
+                "It is over, or something in the request is not acceptable",
+            ),
+        ),
+        one_campaign(
+            of_company(
+                Method::DELETE,
+                CAMPAIGN,
+                "cancelCampaign",
+                "Cancel a campaign",
+                |call| Box::pin(cancel_campaign(call)),
+            )
+            .answers::<CampaignAnswer>(200, "The campaign as it ended"),
+        ),
     ]
 }
 
@@ -255,7 +317,7 @@ fn of_company(
 ) -> Endpoint<Hub> {
     Endpoint::new(Side::Vibes, method, path, operation_id, summary, handler)
         .path::<String>("company_key", "The company's key: 1 to 64 letters, digits, `-` and `_`")
-        .header::<Option<String>>(HEADER, "The version of the API, 1 (the default) or 2")
+        .header::<Option<String>>(ApiVersion::HEADER, "The version of the API, 1 (the default) or 2")
         .fails(429, "There were more calls in a second than the platform takes (only with `enforce_limits`)")
 }
 
@@ -276,7 +338,7 @@ pub(super) async fn once(written: Option<data::Written>, reply: Reply) -> Reply 
 }
 
 fn version(call: &Call<Hub>) -> Result<ApiVersion, Problem> {
-    ApiVersion::from_header(call.header(HEADER))
+    ApiVersion::from_header(call.header(ApiVersion::HEADER))
 }
 
 /// A company that is asked about; one that nobody has heard of has nothing.
@@ -448,7 +510,10 @@ fn try_test(call: &Call<Hub>) -> Result<(Option<data::Written>, Value), Problem>
     let mut active = company.registrations.values();
     let kind = wanted.kind;
     if !active.any(|one| one.callback_type == kind && one.active_at(now)) {
-        let message = format!("An active callback of the type {} does not exist", kind.name());
+        let message = format!(
+            "An active callback of the type {} does not exist",
+            kind.name()
+        );
         return Err(Problem::one(404, code::NOT_FOUND, message));
     }
     let seq = hub.next_seq();
@@ -462,7 +527,13 @@ fn try_test(call: &Call<Hub>) -> Result<(Option<data::Written>, Value), Problem>
         return Ok((None, answer));
     }
     let event_data = wanted.event_data.as_deref();
-    let event = Event::test(event_id.into(), event_data, hub.now(), hub.options.seed, seq);
+    let event = Event::test(
+        event_id.into(),
+        event_data,
+        hub.now(),
+        hub.options.seed,
+        seq,
+    );
     let written = hub.begin(&place, company, seq, event);
     Ok((written, answer))
 }

@@ -187,11 +187,15 @@ impl Wanted {
             let ids: Vec<DeliveryId> = match &self.event_id {
                 Some(event_id) => {
                     let all = company.deliveries_of(event_id).into_iter();
-                    all.filter(|shown| self.wants(shown)).map(|shown| shown.id).collect()
+                    all.filter(|shown| self.wants(shown))
+                        .map(|shown| shown.id)
+                        .collect()
                 }
                 None => {
                     let all = company.deliveries(FIRST);
-                    all.filter(|shown| self.wants(shown)).map(|shown| shown.id).collect()
+                    all.filter(|shown| self.wants(shown))
+                        .map(|shown| shown.id)
+                        .collect()
                 }
             };
             drop(company);
@@ -217,7 +221,8 @@ pub fn view(company: &Company, shown: &Shown<'_>) -> DeliveryView {
         delivery,
     } = *shown;
     let time = |nanos| plan::instant(instant(nanos));
-    let registration = delivery.and_then(|delivery| company.registrations.get(&delivery.registration));
+    let registration =
+        delivery.and_then(|delivery| company.registrations.get(&delivery.registration));
     let mut body = Vec::new();
     event.write_body(&company.key, id.step, &mut body);
     let body = String::from_utf8(body).unwrap_or_default();
@@ -260,9 +265,13 @@ fn attempt(made: &Attempt) -> AttemptView {
         latency_ms: made.latency_us as f64 / 1000.0,
         status: made.result.as_ref().ok().copied(),
         answer: made.answer.as_ref().map(ToString::to_string),
-        error: made.result.as_ref().err().map(|(kind, detail)| AttemptError {
-            kind: kind.name(),
-            detail: detail.to_string(),
-        }),
+        error: made
+            .result
+            .as_ref()
+            .err()
+            .map(|(kind, detail)| AttemptError {
+                kind: kind.name(),
+                detail: detail.to_string(),
+            }),
     }
 }
