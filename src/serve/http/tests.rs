@@ -128,6 +128,13 @@ fn connect(shared: &Arc<Shared<Hub>>) -> DuplexStream {
     here
 }
 
+/// An hour of the clock that stands is over as soon as nothing else happens.
+async fn in_the_end<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(3600), future)
+        .await
+        .expect("it never ends")
+}
+
 /// Sends all that and gives all that comes back until the server has enough of the silence.
 async fn talk(sent: impl AsRef<[u8]>) -> String {
     let (mut reader, mut writer) = tokio::io::split(connect(&shared(Limits::default())));
@@ -138,7 +145,7 @@ async fn talk(sent: impl AsRef<[u8]>) -> String {
         writer
     });
     let mut got = Vec::new();
-    let _ = reader.read_to_end(&mut got).await;
+    let _ = in_the_end(reader.read_to_end(&mut got)).await;
     writing.abort();
     String::from_utf8(got).unwrap()
 }
@@ -310,7 +317,7 @@ async fn a_slow_body_is_given_up_on() {
         }
     });
     let mut got = String::new();
-    reader.read_to_string(&mut got).await.unwrap();
+    in_the_end(reader.read_to_string(&mut got)).await.unwrap();
     assert_eq!(statuses(&got), ["408"]);
     assert_eq!(begun.elapsed().as_secs(), 10);
     dripping.abort();
@@ -337,7 +344,7 @@ async fn a_slow_head_is_given_up_on() {
             }
         }
         let mut got = String::new();
-        let _ = stream.read_to_string(&mut got).await;
+        let _ = in_the_end(stream.read_to_string(&mut got)).await;
         assert_eq!(got, "");
         assert!(
             begun.elapsed() < Duration::from_secs(12),
@@ -351,7 +358,12 @@ async fn a_slow_head_is_given_up_on() {
 async fn silence_is_borne_for_a_while() {
     let mut stream = connect(&shared(Limits::default()));
     let begun = Instant::now();
-    assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+    assert_eq!(
+        in_the_end(stream.read_to_end(&mut Vec::new()))
+            .await
+            .unwrap(),
+        0
+    );
     assert_eq!(begun.elapsed().as_secs(), 10);
 
     let mut stream = connect(&shared(Limits::default()));
@@ -361,7 +373,12 @@ async fn silence_is_borne_for_a_while() {
         sleep(Duration::from_secs(25)).await;
     }
     let begun = Instant::now();
-    assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+    assert_eq!(
+        in_the_end(stream.read_to_end(&mut Vec::new()))
+            .await
+            .unwrap(),
+        0
+    );
     assert!(
         begun.elapsed() < Duration::from_secs(30),
         "{:?}",
@@ -379,7 +396,12 @@ async fn who_waits_for_us_may_be_silent() {
     read_until(&mut stream, "late").await;
     // And is then expected to say something again.
     let begun = Instant::now();
-    assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+    assert_eq!(
+        in_the_end(stream.read_to_end(&mut Vec::new()))
+            .await
+            .unwrap(),
+        0
+    );
     assert!(
         begun.elapsed() <= Duration::from_secs(60),
         "{:?}",
@@ -584,7 +606,7 @@ async fn a_slow_reader_costs_no_memory_and_not_for_ever() {
     // Now it has had enough: nothing was taken for as long as a client may be silent.
     sleep(Duration::from_secs(20)).await;
     let mut rest = Vec::new();
-    let _ = stream.read_to_end(&mut rest).await;
+    let _ = in_the_end(stream.read_to_end(&mut rest)).await;
     assert!(rest.len() < 100_000, "{}", rest.len());
 }
 
