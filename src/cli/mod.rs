@@ -11,6 +11,7 @@ mod replay;
 mod run;
 mod schema;
 mod segments;
+mod serve;
 mod shell;
 mod trigger;
 
@@ -65,14 +66,14 @@ enum Command {
         mut_arg("start", |start| start.help("The run's time zero in the result (RFC 3339); now if absent")),
     )]
     Replay(replay::Args),
+    /// Stand in for the Vibes API: registrations, campaigns, events, and a control API for tests
+    Serve(Box<serve::Args>),
     /// Print a JSON Schema
     Schema(schema::Args),
     /// Print a completion script for a shell
     Completions(shell::CompletionsArgs),
     /// Print the manual page
     Man,
-    #[command(hide = true)]
-    Serve(NotYetArgs),
     #[command(hide = true)]
     Explore(NotYetArgs),
 }
@@ -99,7 +100,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man => shell::man(),
-        Command::Serve(_) => Err(Failed::not_yet("`serve`")),
+        Command::Serve(args) => serve::run(*args),
         Command::Explore(_) => Err(Failed::not_yet("`explore`")),
     };
     match result {

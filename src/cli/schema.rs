@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use super::output::{Failed, print};
 use crate::report::Report;
 use crate::scenario::schema;
+use crate::serve::control;
 use crate::vibes::callback::ReceivedCallback;
 
 #[derive(clap::Args)]
@@ -24,7 +25,7 @@ enum Name {
     Callback,
     /// The summary of a run, as --format json prints it
     Report,
-    #[value(hide = true)]
+    /// What serve answers to, as OpenAPI 3.1
     Openapi,
     #[value(hide = true)]
     Asyncapi,
@@ -32,10 +33,10 @@ enum Name {
 
 pub fn run(args: &Args) -> Result<ExitCode, Failed> {
     let schema = match args.name {
-        Name::Scenario => schema::scenario(),
-        Name::Callback => schema::of::<ReceivedCallback>(),
-        Name::Report => schema::of::<Report>(),
-        Name::Openapi => return Err(Failed::not_yet("`schema openapi`")),
+        Name::Scenario => schema::scenario().to_value(),
+        Name::Callback => schema::of::<ReceivedCallback>().to_value(),
+        Name::Report => schema::of::<Report>().to_value(),
+        Name::Openapi => control::document(),
         Name::Asyncapi => return Err(Failed::not_yet("`schema asyncapi`")),
     };
     print(&(serde_json::to_string_pretty(&schema)? + "\n"))?;
