@@ -13,7 +13,7 @@ use crate::scenario::units::Duration;
 use crate::serve::folder;
 use crate::serve::guard::check_bind;
 use crate::serve::http::Limits;
-use crate::serve::hub::Options;
+use crate::serve::hub::{MAX_PENDING, Options};
 use crate::serve::log::{self, LogFormat};
 use crate::serve::mock::{Setup, StartError, runtime};
 use crate::serve::{ready, reload};
@@ -178,6 +178,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failed> {
             probe_destinations: args.probe_destinations,
             keep: args.keep.to_std(),
             keep_rows: args.keep_rows,
+            max_pending: MAX_PENDING,
         },
         folder: folder.unwrap_or_default(),
         data: args.data,

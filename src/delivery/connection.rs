@@ -1,5 +1,6 @@
 //! One connection, HTTP/1.1 or HTTP/2, made again whenever it is gone.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -260,10 +261,15 @@ async fn connect(target: &Target) -> Result<Sender, Failure> {
 /// Looks the host up and goes to the first of its addresses that may be gone to and answers. The address that
 /// was checked is the one that is used: a name that changes its address in between changes nothing.
 pub(super) async fn open(target: &Target) -> Result<TcpStream, Failure> {
-    let found: Vec<SocketAddr> = tokio::net::lookup_host((target.host.as_str(), target.port))
-        .await
-        .map_err(|error| Failure::connecting(&error))?
-        .collect();
+    let found = tokio::net::lookup_host((target.host.as_str(), target.port));
+    open_first(target, found).await
+}
+
+async fn open_first(
+    target: &Target,
+    lookup: impl Future<Output = io::Result<impl Iterator<Item = SocketAddr>>>,
+) -> Result<TcpStream, Failure> {
+    let found = lookup.await.map_err(|error| Failure::connecting(&error))?;
     let mut failure = Failure::new(
         FailureKind::NameNotFound,
         format!("{} has no address", target.host),
@@ -305,4 +311,56 @@ async fn drain(mut body: Incoming, keep: usize) -> Result<(bool, Option<Box<str>
 
 fn text(bytes: &[u8]) -> Option<Box<str>> {
     (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::super::policy::Policy;
+    use super::super::tls::Transport;
+    use super::*;
+    use crate::scenario::Destination;
+
+    /// What comes of a connection to a name that has these addresses now.
+    async fn opened(target: &Target, addresses: &[SocketAddr]) -> Result<SocketAddr, FailureKind> {
+        let found = std::future::ready(Ok(addresses.iter().copied()));
+        let stream = open_first(target, found).await;
+        let peer = stream.map(|stream| stream.peer_addr().unwrap());
+        peer.map_err(|failure| failure.kind)
+    }
+
+    #[tokio::test]
+    async fn the_address_that_is_connected_to_is_the_one_that_was_checked() {
+        let receiver = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = receiver.local_addr().unwrap();
+        let far: SocketAddr = "203.0.113.1:9".parse().unwrap();
+        let metadata: SocketAddr = "169.254.169.254:80".parse().unwrap();
+        let target = |allowed: &[String]| {
+            let url = "http://changing.example.com/callbacks";
+            let time = Duration::from_secs(5);
+            let (to, over) = (Destination::default(), Transport::default());
+            let target = Target::new(url, &to, &[], time, false, &over).unwrap();
+            target.guarded(Arc::new(Policy::new(allowed)), 0)
+        };
+        let plain = target(&[]);
+        // Each connection looks anew, and each answer is checked.
+        assert_eq!(opened(&plain, &[near]).await, Ok(near));
+        for changed in [far, metadata] {
+            assert_eq!(
+                opened(&plain, &[changed]).await,
+                Err(FailureKind::DestinationNotAllowed)
+            );
+        }
+        assert_eq!(opened(&plain, &[far, metadata, near]).await, Ok(near));
+        let allowed = target(&["changing.example.com".to_owned()]);
+        assert_eq!(
+            opened(&allowed, &[metadata]).await,
+            Err(FailureKind::DestinationNotAllowed)
+        );
+        assert_eq!(
+            opened(&plain, &[]).await,
+            Err(FailureKind::NameNotFound)
+        );
+    }
 }

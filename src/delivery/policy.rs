@@ -1,6 +1,6 @@
 //! Where a server may send: a mock must not become a way into somebody's network.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Which addresses may be sent to.
 #[derive(Clone, Debug, Default)]
@@ -27,8 +27,8 @@ impl Policy {
     ///
     /// Why not and, after a line break, how to allow it.
     pub fn check(&self, host: &str, address: IpAddr) -> Result<(), String> {
-        let address = plain(address);
-        if is_metadata(address) {
+        let address = address.to_canonical();
+        if is_metadata(address) || carried(address).is_some_and(is_metadata) {
             return Err(format!(
                 "{address} is a link-local or metadata address; these are never sent to\n\
                  register an address of your receiver's own"
@@ -45,36 +45,41 @@ impl Policy {
     }
 }
 
-/// An address without the wrapping that IPv6 has for those of IPv4.
-fn plain(address: IpAddr) -> IpAddr {
+/// The IPv4 address that an IPv6 address carries to whoever translates it or unpacks it, somewhere in the
+/// network: what is near for them need not be near for us.
+fn carried(address: IpAddr) -> Option<IpAddr> {
     let IpAddr::V6(six) = address else {
-        return address;
+        return None;
     };
     let four = |high: u16, low: u16| {
         let [a, b] = high.to_be_bytes();
         let [c, d] = low.to_be_bytes();
-        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+        Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d)))
     };
     match six.segments() {
-        // Mapped, and the old "compatible" form; `::` and `::1` are no such.
-        [0, 0, 0, 0, 0, 0xffff, high, low] => four(high, low),
+        // The old "compatible" form; `::` and `::1` are no such.
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => four(high, low),
-        // Translated, well known and local.
+        // Translated: without a prefix, well known, and local.
+        [0, 0, 0, 0, 0xffff, 0, high, low] => four(high, low),
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => four(high, low),
         [0x64, 0xff9b, 1, _, _, _, high, low] => four(high, low),
-        // 6to4.
+        // 6to4; Teredo, which turns every bit; ISATAP.
         [0x2002, high, low, ..] => four(high, low),
-        _ => address,
+        [0x2001, 0, .., high, low] => four(!high, !low),
+        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => four(high, low),
+        _ => None,
     }
 }
 
 /// Where clouds keep what their machines may know of themselves.
 fn is_metadata(address: IpAddr) -> bool {
-    /// Amazon's, in the range of private addresses.
-    const AMAZON: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
     match address {
         IpAddr::V4(four) => four.is_link_local(),
-        IpAddr::V6(six) => six.is_unicast_link_local() || six == AMAZON,
+        IpAddr::V6(six) => {
+            six.is_unicast_link_local()
+                // Amazon's and Google's, in the range of private addresses.
+                || matches!(six.segments(), [0xfd00, 0xec2, ..] | [0xfd20, 0xce, ..])
+        }
     }
 }
 
@@ -130,6 +135,14 @@ mod tests {
             "2002:808:808::1",
             "::8.8.8.8",
             "ff02::1",
+            // Near for whoever translates or unpacks them.
+            "64:ff9b::127.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b:1:808:8:800:7f00:1",
+            "2002:7f00:1::1",
+            "2002:a00:1::1",
+            "::127.0.0.1",
+            "::ffff:0:127.0.0.1",
         ];
         for far in far {
             assert!(!allowed(&Policy::default(), "some.host", far), "{far}");
@@ -148,6 +161,11 @@ mod tests {
             "::ffff:169.254.169.254",
             "fe80::1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "::ffff:0:169.254.169.254",
+            "2001:0:1:2:3:4:5601:5601",
+            "2001:db8::5efe:169.254.169.254",
             "64:ff9b::a9fe:a9fe",
             "64:ff9b:1::a9fe:a9fe",
             "2002:a9fe:a9fe::",

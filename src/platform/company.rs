@@ -44,6 +44,16 @@ pub struct Company {
     events: BTreeMap<u64, Event>,
     /// The latest event of an id.
     latest: HashMap<Arc<str>, u64>,
+    load: Load,
+}
+
+/// What a company burdens a server with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Callbacks and deliveries that are not over.
+    pub open: usize,
+    /// About how many bytes its events take, with what came of them.
+    pub bytes: usize,
 }
 
 /// An event, and what comes of it.
@@ -88,6 +98,9 @@ pub struct Event {
     /// The event of the same id before it.
     #[serde(skip)]
     earlier: Option<u64>,
+    /// The one after it.
+    #[serde(skip)]
+    later: Option<u64>,
     /// How many callbacks and deliveries are not over.
     #[serde(skip)]
     open: u32,
@@ -137,6 +150,8 @@ pub struct Delivery {
     pub next: u64,
     /// What was tried, oldest first.
     pub attempts: Vec<Attempt>,
+    /// The number of the latest attempt that has ended; it may still be on its way into `attempts`.
+    numbered: u32,
 }
 
 /// How a delivery stands.
@@ -280,7 +295,18 @@ impl Company {
             routes: None,
             events: BTreeMap::new(),
             latest: HashMap::new(),
+            load: Load::default(),
         }
+    }
+
+    /// What it burdens a server with.
+    pub fn load(&self) -> Load {
+        self.load
+    }
+
+    /// The places of its events in the order of coming.
+    pub fn seqs(&self) -> impl Iterator<Item = u64> {
+        self.events.keys().copied()
     }
 
     /// Registers a destination under an id.
@@ -468,7 +494,13 @@ impl Company {
     pub fn keep(&mut self, seq: u64, mut event: Event) -> &mut Event {
         event.nth = self.events_of(&event.event_id);
         event.earlier = self.latest.insert(Arc::clone(&event.event_id), seq);
+        event.later = None;
+        if let Some(earlier) = event.earlier.and_then(|seq| self.events.get_mut(&seq)) {
+            earlier.later = Some(seq);
+        }
         event.open = event.callbacks.len() as u32;
+        self.load.open += event.callbacks.len();
+        self.load.bytes += event.size().1;
         self.events.entry(seq).insert_entry(event).into_mut()
     }
 
@@ -512,7 +544,9 @@ impl Company {
             }
         }
         let kept = self.keep(seq, event);
+        let callbacks = kept.callbacks.len();
         kept.open = ahead;
+        self.load.open -= callbacks - ahead as usize;
         let mut wanted = Vec::new();
         for step in steps {
             // Some may have been handed over and not been tried when the program ended.
@@ -528,10 +562,12 @@ impl Company {
             for id in wanted.drain(..) {
                 if !known.iter().any(|delivery| delivery.registration == id) {
                     known.push(Delivery::new(id, due));
+                    self.load.bytes += size_of::<Delivery>();
                 }
             }
             for delivery in known.iter().filter(|delivery| !delivery.state.is_over()) {
                 event.open += 1;
+                self.load.open += 1;
                 open.push(Open::Delivery {
                     step,
                     registration: delivery.registration,
@@ -547,19 +583,15 @@ impl Company {
         self.events.get(&seq).is_none_or(|event| event.open == 0)
     }
 
-    /// How many attempts were made at a delivery.
-    pub fn attempts(&self, id: DeliveryId) -> usize {
-        let callback = self
-            .events
-            .get(&id.seq)
-            .and_then(|event| event.callbacks.get(usize::from(id.step)));
-        match callback.map(|callback| &callback.fate) {
-            Some(Fate::Deliveries(deliveries)) => deliveries
-                .iter()
-                .find(|delivery| delivery.registration == id.registration)
-                .map_or(0, |delivery| delivery.attempts.len()),
-            _ => 0,
-        }
+    /// The number of an attempt at a delivery that has just ended. Attempts are counted through, also over a
+    /// redelivery, which begins the retries anew; and the next may end before this one is on disk.
+    pub fn number_attempt(&mut self, id: DeliveryId) -> u32 {
+        let Some((_, delivery)) = self.delivery_mut(id) else {
+            return 1;
+        };
+        let known = u32::try_from(delivery.attempts.len()).unwrap_or(u32::MAX);
+        delivery.numbered = delivery.numbered.max(known).saturating_add(1);
+        delivery.numbered
     }
 
     /// An event by its place in the order of coming.
@@ -606,6 +638,7 @@ impl Company {
             return None;
         }
         event.open -= 1;
+        self.load.open -= 1;
         if wanted.is_empty() {
             callback.fate = Fate::Unmatched;
             return Some(Settled {
@@ -614,6 +647,8 @@ impl Company {
             });
         }
         event.open += wanted.len() as u32;
+        self.load.open += wanted.len();
+        self.load.bytes += wanted.len() * size_of::<Delivery>();
         let due = callback.due;
         let deliveries = wanted.iter().map(|id| Delivery::new(*id, due));
         callback.fate = Fate::Deliveries(deliveries.collect());
@@ -625,22 +660,34 @@ impl Company {
 
     /// An attempt has ended.
     pub fn attempted(&mut self, id: DeliveryId, attempt: Attempt, next: Next) -> Option<Settled> {
+        let bytes = attempt.size();
         let (open, delivery) = self.delivery_mut(id)?;
+        // One that ended before another may be told of after it, when both are on disk; the later one decides.
+        let place = delivery
+            .attempts
+            .partition_point(|other| other.number <= attempt.number);
+        let is_latest = place == delivery.attempts.len();
+        delivery.attempts.insert(place, attempt);
         let was_over = delivery.state.is_over();
-        delivery.attempts.push(attempt);
-        delivery.state = State::after(next);
-        if let Next::Retry(due) = next {
-            delivery.next = due;
+        if is_latest {
+            delivery.state = State::after(next);
+            if let Next::Retry(due) = next {
+                delivery.next = due;
+            }
         }
-        match (was_over, delivery.state.is_over()) {
-            (false, true) => *open -= 1,
-            (true, false) => *open += 1,
-            _ => {}
-        }
-        Some(Settled {
+        let change = match (was_over, delivery.state.is_over()) {
+            (false, true) => -1,
+            (true, false) => 1,
+            _ => 0,
+        };
+        *open = open.saturating_add_signed(change);
+        let settled = Settled {
             state: delivery.state,
             event_over: *open == 0,
-        })
+        };
+        self.load.open = self.load.open.saturating_add_signed(change as isize);
+        self.load.bytes += bytes;
+        Some(settled)
     }
 
     /// Begins a delivery that is over anew, at that time; the number of its next attempt.
@@ -667,9 +714,9 @@ impl Company {
         delivery.state = State::Pending;
         delivery.next = now;
         event.open += 1;
+        self.load.open += 1;
         Ok(Redelivery {
             outcome: callback.outcome,
-            was_over: event.open == 1,
         })
     }
 
@@ -690,10 +737,25 @@ impl Company {
         if self.events.get(&seq).is_none_or(|event| event.open > 0) {
             return false;
         }
-        if let Some(event) = self.events.remove(&seq)
-            && self.latest.get(&event.event_id) == Some(&seq)
-        {
-            self.latest.remove(&event.event_id);
+        let Some(event) = self.events.remove(&seq) else {
+            return false;
+        };
+        self.load.bytes = self.load.bytes.saturating_sub(event.size().1);
+        // Others of its id stay known.
+        if let Some(later) = event.later.and_then(|later| self.events.get_mut(&later)) {
+            later.earlier = event.earlier;
+        }
+        if let Some(earlier) = event.earlier.and_then(|seq| self.events.get_mut(&seq)) {
+            earlier.later = event.later;
+        }
+        match (event.later, event.earlier) {
+            (Some(_), _) => {}
+            (None, Some(earlier)) => {
+                self.latest.insert(event.event_id, earlier);
+            }
+            (None, None) => {
+                self.latest.remove(&event.event_id);
+            }
         }
         true
     }
@@ -749,6 +811,7 @@ impl Delivery {
             state: State::Pending,
             next: due,
             attempts: Vec::new(),
+            numbered: 0,
         }
     }
 }
@@ -758,8 +821,13 @@ impl Delivery {
 pub struct Redelivery {
     /// What happened.
     pub outcome: &'static Outcome,
-    /// Nothing more had come of the event.
-    pub was_over: bool,
+}
+
+impl Attempt {
+    /// About how many bytes it takes.
+    fn size(&self) -> usize {
+        size_of::<Attempt>() + self.answer.as_ref().map_or(0, |text| text.len())
+    }
 }
 
 impl Event {
@@ -802,6 +870,7 @@ impl Event {
             is_test: false,
             nth: 0,
             earlier: None,
+            later: None,
             open: 0,
         }
     }
@@ -844,6 +913,7 @@ impl Event {
             is_test: true,
             nth: 0,
             earlier: None,
+            later: None,
             open: 0,
         }
     }
@@ -858,10 +928,8 @@ impl Event {
             if let Fate::Deliveries(deliveries) = &callback.fate {
                 rows += deliveries.len() - 1;
                 let attempts = deliveries.iter().flat_map(|delivery| &delivery.attempts);
-                let answers = attempts.map(|attempt| {
-                    size_of::<Attempt>() + attempt.answer.as_ref().map_or(0, |text| text.len())
-                });
-                bytes += deliveries.len() * size_of::<Delivery>() + answers.sum::<usize>();
+                let attempts: usize = attempts.map(Attempt::size).sum();
+                bytes += deliveries.len() * size_of::<Delivery>() + attempts;
             }
         }
         (rows, bytes)

@@ -225,6 +225,7 @@ pub fn endpoints() -> Vec<Endpoint<Hub>> {
         .takes::<AdvanceRequest>()
         .answers::<Advanced>(200, "The clock has been moved")
         .fails(400, "The request is not well formed")
+        .fails(503, "Too many wait already, or the server ends")
         .fails(409, "The clock is not moved by hand: start with `--clock virtual`"),
         mock(Method::GET, "/_mock/companies", "listCompanies", "List companies", |call| {
             Box::pin(list_companies(call))
@@ -521,8 +522,14 @@ async fn try_advance(call: &Call<Hub>) -> Result<Reply, Reply> {
         let counts = &hub.counts;
         [&counts.attempts, &counts.accepted, &counts.failed].map(|count| count.load(Relaxed))
     };
+    let _place = call.permits.wait()?;
     let before = counts();
-    let idle = hub.advance(until).await;
+    let idle = tokio::select! {
+        idle = hub.advance(until) => idle,
+        () = call.permits.stopping() => {
+            return Err(Reply::error(503, 503, "the server ends; the clock has not gone all the way"));
+        }
+    };
     let after = counts();
     let [attempts, accepted, failed] = [0, 1, 2].map(|at| after[at] - before[at]);
     Ok(Reply::json(

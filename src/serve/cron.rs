@@ -195,6 +195,7 @@ impl Hub {
             way,
             format!("cron entry of {}", scenario.name),
         );
+        self.check_room().map_err(|problem| problem.to_string())?;
         let place = self
             .place(&scenario.company_key)
             .map_err(|problem| problem.to_string())?;

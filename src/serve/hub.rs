@@ -4,8 +4,8 @@
 //! means is decided in [`platform`](crate::platform).
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -23,7 +23,9 @@ use crate::delivery::policy::Policy;
 use crate::delivery::target::Target;
 use crate::delivery::tls::Transport;
 use crate::plan;
-use crate::platform::company::{self, Company, DeliveryId, Event, Open, State, instant, nanos};
+use crate::platform::company::{
+    self, Company, DeliveryId, Event, Load, Open, State, instant, nanos,
+};
 use crate::platform::routing;
 use crate::run::CONNECTIONS;
 use crate::scenario::model::DuplicateEventId;
@@ -37,8 +39,10 @@ use crate::vibes::event::PostedEvent;
 pub const KEPT_ANSWER: usize = 64 * 1024;
 /// So many bytes of answers and events that are over are kept at the most.
 const KEPT_BYTES: usize = 256 * 1024 * 1024;
-/// So many callbacks may wait for their time.
+/// So many callbacks and deliveries may wait at once, unless it is said otherwise.
 pub const MAX_PENDING: usize = 2_000_000;
+/// So many bytes of events and answers are held at the most, those included of which more is to come.
+const MAX_HELD: usize = 1024 * 1024 * 1024;
 /// So many companies are known at once.
 const MAX_COMPANIES: usize = 10_000;
 /// Events that the platform takes of a company in a second; seen in its "Technical Details".
@@ -63,6 +67,8 @@ pub struct Options {
     pub keep: Duration,
     /// How many deliveries that are over are kept.
     pub keep_rows: usize,
+    /// So many callbacks and deliveries may wait before further events are refused.
+    pub max_pending: usize,
 }
 
 impl Default for Options {
@@ -74,6 +80,7 @@ impl Default for Options {
             probe_destinations: false,
             keep: Duration::from_secs(24 * 60 * 60),
             keep_rows: 100_000,
+            max_pending: MAX_PENDING,
         }
     }
 }
@@ -170,12 +177,36 @@ impl Ord for Due {
     }
 }
 
-/// What is over and kept for a while, oldest first.
+/// What is over and kept for a while.
 #[derive(Default)]
 struct Kept {
-    events: VecDeque<Over>,
+    /// Numbered as they came to an end.
+    events: BTreeMap<u64, Over>,
+    /// The number of each event, by its `seq`: one that is sent again comes to an end again.
+    numbers: HashMap<u64, u64>,
+    last: u64,
     rows: usize,
     bytes: usize,
+}
+
+impl Kept {
+    fn add(&mut self, seq: u64, over: Over) {
+        self.remove(seq);
+        self.rows += over.rows;
+        self.bytes += over.bytes;
+        self.last += 1;
+        self.numbers.insert(seq, self.last);
+        self.events.insert(self.last, over);
+    }
+
+    fn remove(&mut self, seq: u64) {
+        if let Some(number) = self.numbers.remove(&seq)
+            && let Some(over) = self.events.remove(&number)
+        {
+            self.rows = self.rows.saturating_sub(over.rows);
+            self.bytes = self.bytes.saturating_sub(over.bytes);
+        }
+    }
 }
 
 /// An event of which nothing more comes.
@@ -222,6 +253,9 @@ pub struct Hub {
     /// Lanes that may have something to do, for whoever moves the clock.
     pub(super) active: Mutex<Vec<Arc<Lane>>>,
     kept: Mutex<Kept>,
+    /// What all companies together have open and hold.
+    open: AtomicUsize,
+    held: AtomicUsize,
     seqs: AtomicU64,
     registrations: AtomicU64,
     campaigns: AtomicU32,
@@ -274,6 +308,8 @@ impl Hub {
             settled: Arc::default(),
             active: Mutex::default(),
             kept: Mutex::default(),
+            open: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
             seqs: AtomicU64::new(1),
             registrations: AtomicU64::new(1),
             campaigns: AtomicU32::new(1),
@@ -386,7 +422,9 @@ impl Hub {
         }
         let mut open = Vec::new();
         let mut company = place.company();
+        let before = company.load();
         company.restore(kept.seq, event, deliveries, &kept.unmatched, &mut open);
+        self.count(before, &company);
         if company.is_over(kept.seq) {
             self.over(&place, &company, kept.seq);
         }
@@ -531,6 +569,29 @@ impl Hub {
         self.data.as_ref().map(|data| data.write(change()))
     }
 
+    /// Likewise for a change of a company's, whose lock is held; nothing comes behind its being forgotten.
+    pub(super) fn save_of(
+        &self,
+        place: &Place,
+        change: impl FnOnce() -> data::Change,
+    ) -> Option<Written> {
+        match place.forgotten.load(Ordering::Relaxed) {
+            true => None,
+            false => self.save(change),
+        }
+    }
+
+    /// What a company, whose lock is held, has open and holds has changed.
+    fn count(&self, before: Load, company: &Company) {
+        let after = company.load();
+        // These wrap, so that adding what is negative takes away.
+        let added = |before: usize, after: usize| after.wrapping_sub(before);
+        self.open
+            .fetch_add(added(before.open, after.open), Ordering::Relaxed);
+        self.held
+            .fetch_add(added(before.bytes, after.bytes), Ordering::Relaxed);
+    }
+
     /// Tells those who watch of a change of a company's.
     pub fn tell(&self, place: &Place, what: What) {
         self.changes.push(Change {
@@ -615,9 +676,16 @@ impl Hub {
         seq: u64,
         event: Event,
     ) -> Option<Written> {
-        let event = company.keep(seq, event);
+        if place.forgotten.load(Ordering::Relaxed) {
+            // Between its being looked up and now; so it was forgotten with the rest.
+            return None;
+        }
+        let before = company.load();
+        company.keep(seq, event);
+        self.count(before, &company);
+        let event = company.event(seq)?;
         // Queued under the company's lock, so that nothing about the event can come before it.
-        let written = self.save(|| data::Change::Event {
+        let written = self.save_of(place, || data::Change::Event {
             company: Arc::clone(&place.key),
             seq,
             json: serde_json::to_string(event).unwrap_or_default(),
@@ -687,21 +755,31 @@ impl Hub {
         self.seqs.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn check_room(&self) -> Result<(), Problem> {
-        if locked(&self.schedule).len() < MAX_PENDING {
-            return Ok(());
-        }
-        Err(Problem::one(
-            503,
-            code::LIMIT,
+    /// Whether a further event may come.
+    ///
+    /// # Errors
+    ///
+    /// Too much waits already (503).
+    pub(super) fn check_room(&self) -> Result<(), Problem> {
+        let most = self.options.max_pending;
+        let message = if self.open.load(Ordering::Relaxed) >= most {
             format!(
-                "{MAX_PENDING} callbacks wait for their time already; post less, or move the clock"
-            ),
-        ))
+                "{most} callbacks and deliveries wait already; post less, move the clock, or see to the receivers"
+            )
+        } else if self.held.load(Ordering::Relaxed) >= MAX_HELD {
+            "Events and answers take up too much memory; post less, or forget companies with DELETE /_mock/companies/KEY"
+                .to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(Problem::one(503, code::LIMIT, message))
     }
 
     fn schedule(&self, place: &Arc<Place>, seq: u64, dues: impl Iterator<Item = (u16, u64)>) {
         let mut schedule = locked(&self.schedule);
+        if place.forgotten.load(Ordering::Relaxed) {
+            return;
+        }
         let before = schedule.peek().map(|Reverse(due)| due.at);
         for (step, at) in dues {
             schedule.push(Reverse(Due {
@@ -753,7 +831,7 @@ impl Hub {
         let mut company = place.company();
         let (scenario, text) = routes.unzip();
         company.routes = scenario.map(Arc::new);
-        let written = self.save(|| data::Change::Routes {
+        let written = self.save_of(place, || data::Change::Routes {
             company: Arc::clone(&place.key),
             text,
         });
@@ -768,9 +846,11 @@ impl Hub {
             return;
         }
         let mut company = place.company();
+        let before = company.load();
         let Some(settled) = company.fan_out(due.seq, due.step, wanted) else {
             return;
         };
+        self.count(before, &company);
         if settled.state == State::Unmatched {
             let _ = self.save(|| data::Change::Unmatched {
                 seq: due.seq,
@@ -878,6 +958,9 @@ impl Hub {
             .lingering(LINGER)
             .telling(Arc::clone(&self.settled));
         let mut lanes = locked(&place.lanes);
+        if place.forgotten.load(Ordering::Relaxed) {
+            return Err("the company is not known any more".to_owned());
+        }
         Ok(Arc::clone(
             lanes.entry(registration).or_insert_with(|| Arc::new(lane)),
         ))
@@ -923,7 +1006,7 @@ impl Hub {
 
     /// A registration was made or changed: its lane goes to where it says now.
     pub fn registered(&self, place: &Arc<Place>, registration: &Registration) -> Option<Written> {
-        let written = self.save(|| data::Change::Registration {
+        let written = self.save_of(place, || data::Change::Registration {
             company: Arc::clone(&place.key),
             id: registration.callback_id,
             json: serde_json::to_string(registration).unwrap_or_default(),
@@ -989,17 +1072,22 @@ impl Hub {
         &self,
         place: &Arc<Place>,
         id: DeliveryId,
-        made: company::Attempt,
+        mut made: company::Attempt,
         next: Next,
         lag: Duration,
     ) {
+        if self.held.load(Ordering::Relaxed) >= MAX_HELD {
+            made.answer = None;
+        }
         self.counts.attempts.fetch_add(1, Ordering::Relaxed);
         self.metrics.attempt(&made, lag);
         let (number, status) = (made.number, made.result.as_ref().ok().copied());
         let mut company = place.company();
+        let before = company.load();
         let Some(settled) = company.attempted(id, made, next) else {
             return;
         };
+        self.count(before, &company);
         match settled.state {
             State::Accepted => self.counts.accepted.fetch_add(1, Ordering::Relaxed),
             State::Failed => self.counts.failed.fetch_add(1, Ordering::Relaxed),
@@ -1031,16 +1119,14 @@ impl Hub {
             return;
         };
         let (rows, bytes) = event.size();
-        let mut kept = locked(&self.kept);
-        kept.rows += rows;
-        kept.bytes += bytes;
-        kept.events.push_back(Over {
+        let over = Over {
             place: Arc::downgrade(place),
             seq,
             since: self.began.elapsed(),
             rows,
             bytes,
-        });
+        };
+        locked(&self.kept).add(seq, over);
     }
 
     /// Forgets what is over and has been kept long enough. Called from time to time.
@@ -1048,29 +1134,58 @@ impl Hub {
         let now = self.began.elapsed();
         let mut gone = Vec::new();
         let mut kept = locked(&self.kept);
-        while let Some(first) = kept.events.front()
+        while let Some((_, first)) = kept.events.first_key_value()
             && (kept.rows > self.options.keep_rows
                 || kept.bytes > KEPT_BYTES
                 || now.saturating_sub(first.since) > self.options.keep)
         {
-            let Some(first) = kept.events.pop_front() else {
-                break;
-            };
-            kept.rows = kept.rows.saturating_sub(first.rows);
-            kept.bytes = kept.bytes.saturating_sub(first.bytes);
-            gone.push(first);
+            let seq = first.seq;
+            gone.push((Weak::clone(&first.place), seq));
+            kept.remove(seq);
         }
         drop(kept);
         let mut seqs = Vec::new();
-        for over in gone {
-            if let Some(place) = over.place.upgrade()
-                && place.company().evict(over.seq)
-            {
-                seqs.push(over.seq);
+        for (place, seq) in gone {
+            let Some(place) = place.upgrade() else {
+                continue;
+            };
+            let mut company = place.company();
+            let before = company.load();
+            if company.evict(seq) {
+                self.count(before, &company);
+                seqs.push(seq);
             }
         }
         if !seqs.is_empty() {
             let _ = self.save(|| data::Change::Evict { seqs });
+        }
+        for place in self.places() {
+            self.tidy_lanes(&place);
+        }
+    }
+
+    /// Lets lanes go whose registrations are over and that have nothing left to do.
+    fn tidy_lanes(&self, place: &Place) {
+        let mut ids: Vec<u64> = locked(&place.lanes).keys().copied().collect();
+        if ids.is_empty() {
+            return;
+        }
+        let now = self.time();
+        let company = place.company();
+        ids.retain(|id| {
+            let known = company.registrations.get(id);
+            known.is_none_or(|known| !known.listed_at(now))
+        });
+        drop(company);
+        for id in ids {
+            let mut lanes = locked(&place.lanes);
+            let idle = lanes.get(&id).is_some_and(|lane| {
+                let standing = lane.standing();
+                standing.pending == 0 && standing.under_way == 0
+            });
+            if idle {
+                lanes.remove(&id);
+            }
         }
     }
 
@@ -1086,7 +1201,9 @@ impl Hub {
     ) -> Result<Option<Written>, Option<State>> {
         let now = self.now();
         let mut company = place.company();
+        let before = company.load();
         let begun = company.redeliver(id, now)?;
+        self.count(before, &company);
         let written = self.save(|| data::Change::Again {
             seq: id.seq,
             step: id.step,
@@ -1101,23 +1218,40 @@ impl Hub {
 
     /// Forgets a company: its registrations, campaigns, events and what waits.
     pub fn forget(&self, key: &str) -> Option<Written> {
-        let place = self
+        // Held until that is queued to be written: a company of the same key that begins anew comes behind it.
+        let mut companies = self
             .companies
             .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
-        let place = place?;
+            .unwrap_or_else(PoisonError::into_inner);
+        let place = companies.remove(key)?;
         place.forgotten.store(true, Ordering::Relaxed);
-        for (_, lane) in place.lanes() {
-            lane.interrupt();
-        }
-        locked(&place.lanes).clear();
         let mut company = place.company();
-        *company = Company::new(Arc::clone(&place.key));
+        let before = company.load();
+        let gone = std::mem::replace(&mut *company, Company::new(Arc::clone(&place.key)));
+        self.count(before, &company);
         let written = self.save(|| data::Change::Forget {
             company: Arc::clone(&place.key),
         });
         drop(company);
+        drop(companies);
+        let mut kept = locked(&self.kept);
+        for seq in gone.seqs() {
+            kept.remove(seq);
+        }
+        drop(kept);
+        if before.open > 0 {
+            // Nobody is to wait for what will not be sent.
+            locked(&self.schedule).retain(|Reverse(due)| !Arc::ptr_eq(&due.place, &place));
+        }
+        let lanes = std::mem::take(&mut *locked(&place.lanes));
+        for lane in lanes.values() {
+            lane.interrupt();
+        }
+        if self.clock.is_moved() {
+            let is_gone = |lane: &Arc<Lane>| lanes.values().any(|gone| Arc::ptr_eq(gone, lane));
+            locked(&self.active).retain(|lane| !is_gone(lane));
+            self.settled.notify_one();
+        }
         self.tell(&place, What::Forgotten);
         written
     }
@@ -1148,6 +1282,10 @@ impl Hub {
             }
         };
         let _ = tokio::time::timeout(patience, all).await;
+        for place in self.places() {
+            // A lane knows its company, which knows its lanes.
+            locked(&place.lanes).clear();
+        }
     }
 }
 

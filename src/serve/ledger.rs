@@ -84,7 +84,7 @@ impl Recorder for Ledger {
             registration: self.registration,
         };
         let made = company::Attempt {
-            number: place_number(&self.place, id),
+            number: self.place.company().number_attempt(id),
             at: attempt.job.started,
             latency_us: u64::try_from(attempt.latency.as_micros()).unwrap_or(u64::MAX),
             result: match attempt.answer {
@@ -109,10 +109,4 @@ impl Recorder for Ledger {
             Ok(())
         }))
     }
-}
-
-/// Attempts are counted through, also over a redelivery, which begins the retries anew.
-fn place_number(place: &Place, id: DeliveryId) -> u32 {
-    let before = place.company().attempts(id);
-    u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1)
 }

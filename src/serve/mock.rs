@@ -1,5 +1,6 @@
 //! The whole server: put together, started, and ended.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -20,7 +21,6 @@ use crate::run::fresh_seed;
 const TIDYING: Duration = Duration::from_secs(1);
 
 /// Everything that a server is started with.
-#[derive(Debug)]
 pub struct Setup {
     /// Where it listens; port 0 takes any free one.
     pub address: SocketAddr,
@@ -38,6 +38,21 @@ pub struct Setup {
     pub allow_hosts: Vec<String>,
     /// What clients may do.
     pub limits: Limits,
+}
+
+/// Without its secrets.
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setup")
+            .field("address", &self.address)
+            .field("options", &self.options)
+            .field("data", &self.data)
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("user", &self.user.as_ref().map(|_| "…"))
+            .field("allow_hosts", &self.allow_hosts)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Setup {
@@ -117,8 +132,9 @@ impl Setup {
         if cut_off > 0 {
             tracing::warn!("{cut_off} connections did not end in time");
         }
-        hub.drain(patience).await;
+        // Nothing further is handed over, or it could be sent without being taken down.
         tasks.shutdown().await;
+        hub.drain(patience).await;
         if let (Some(data), Some(writing)) = (closing, writing) {
             data.close();
             // It waits for the disk.

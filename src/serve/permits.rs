@@ -46,7 +46,8 @@ impl Permits {
     ///
     /// All are taken: the answer to give.
     pub fn stream(&self) -> Result<Permit, Reply> {
-        take(&self.streams, "streams")
+        // Whoever wanted a stream has no use for a connection that waits in vain, but others have.
+        take(&self.streams, "streams").map_err(Reply::closing)
     }
 
     /// A place for an answer that is held until something happens.

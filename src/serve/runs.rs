@@ -64,8 +64,7 @@ impl Runs {
 
     /// How many go on.
     pub fn running(&self) -> usize {
-        let runs = locked(&self.runs);
-        runs.values().filter(|run| run.report().is_none()).count()
+        going(&locked(&self.runs))
     }
 
     /// Every run that is known, the oldest first.
@@ -74,7 +73,15 @@ impl Runs {
     }
 }
 
+fn going(runs: &BTreeMap<u64, Arc<RunState>>) -> usize {
+    runs.values().filter(|run| !run.is_over()).count()
+}
+
 impl RunState {
+    fn is_over(&self) -> bool {
+        self.ended.borrow().is_some()
+    }
+
     /// The final report, once it has ended.
     pub fn report(&self) -> Option<Report> {
         self.ended.borrow().clone()
@@ -116,11 +123,6 @@ impl Hub {
     ///
     /// What is wrong with the URL, or that too many go on; after a line break, how to mend it.
     pub fn start_run(self: &Arc<Self>, wish: Wish) -> Result<Arc<RunState>, String> {
-        if self.runs.running() >= MAX_RUNNING {
-            return Err(format!(
-                "{MAX_RUNNING} runs go on already\nwait for one to end, or stop it"
-            ));
-        }
         let Wish {
             scenario,
             url,
@@ -162,6 +164,13 @@ impl Hub {
         let plan = Plan::new(Arc::clone(&scenario), parameters);
         let stop = StopSignal::default();
         let by_hand = clock.is_moved();
+        // Held until the run is among them, so that no two take the last place.
+        let mut runs = locked(&self.runs.runs);
+        if going(&runs) >= MAX_RUNNING {
+            return Err(format!(
+                "{MAX_RUNNING} runs go on already\nwait for one to end, or stop it"
+            ));
+        }
         let engine = Engine {
             timeline: Timeline::new(Box::new(plan), &scenario.settings),
             target,
@@ -186,9 +195,8 @@ impl Hub {
             stop,
             ended: watch::Sender::new(None),
         });
-        let mut runs = locked(&self.runs.runs);
         runs.insert(run_id, Arc::clone(&run));
-        let over = runs.values().filter(|run| run.report().is_some());
+        let over = runs.values().filter(|run| run.is_over());
         let forgotten: Vec<u64> = over.map(|run| run.run_id).collect();
         for old in forgotten
             .iter()

@@ -60,6 +60,8 @@ impl Hub {
             Until::Time(time) => time.max(start),
             Until::Idle => start.saturating_add(FARTHEST),
         };
+        // Later times cannot be told any more, nor added to.
+        let last = last.min(i64::MAX as u64);
         self.step(start).await;
         let idle = loop {
             let waiting = self.next_waiting();
@@ -115,7 +117,11 @@ impl Hub {
                 break;
             }
         }
-        locked(&self.active).retain(|lane| lane.standing().due.is_some());
+        locked(&self.active).retain(|lane| {
+            let standing = lane.standing();
+            // What is under way by now, since somebody sent it again, may want a retry.
+            standing.due.is_some() || standing.under_way > 0
+        });
     }
 
     /// When the next callback or attempt is due, in nanoseconds since 1970.

@@ -390,7 +390,7 @@ async fn try_register(call: &Call<Hub>) -> Result<(Option<data::Written>, String
     let id = hub.next_registration();
     let mut company = place.company();
     let made = company.register(id, request, hub.time())?;
-    let written = hub.save(|| saved(&place, made));
+    let written = hub.save_of(&place, || saved(&place, made));
     let answer = made.to_json(&place.key);
     drop(company);
     hub.tell(&place, What::Registration(id));
@@ -469,7 +469,7 @@ async fn try_update_registration(
     check_destination(hub, &request).await?;
     let mut company = place.company();
     let changed = company.update_registration(id, request, hub.time())?;
-    let written = hub.save(|| saved(&place, changed));
+    let written = hub.save_of(&place, || saved(&place, changed));
     let answer = changed.to_json(&place.key);
     drop(company);
     hub.retarget(&place, id);
@@ -482,7 +482,7 @@ async fn cancel_registration(call: Call<Hub>) -> Reply {
     let cancelled = existing(&call).and_then(|place| {
         let mut company = place.company();
         let ended = company.cancel_registration(id, hub.time())?;
-        let written = hub.save(|| saved(&place, ended));
+        let written = hub.save_of(&place, || saved(&place, ended));
         let answer = ended.to_json(&place.key);
         drop(company);
         hub.tell(&place, What::Registration(id));
@@ -541,9 +541,11 @@ fn try_test(call: &Call<Hub>) -> Result<(Option<data::Written>, Value), Problem>
 async fn post_event(call: Call<Hub>) -> Reply {
     let hub = &call.hub;
     let accepted = version(&call).and_then(|version| {
+        check_key(call.path("company_key"))?;
+        // A body that is none makes no company known.
+        let posted = PostedEvent::parse(&call.body, version)?;
         let place = hub.place(call.path("company_key"))?;
         hub.limit(&place, true)?;
-        let posted = PostedEvent::parse(&call.body, version)?;
         hub.accept(&place, &posted)
     });
     match accepted {
@@ -562,7 +564,7 @@ async fn create_campaign(call: Call<Hub>) -> Reply {
         let id = hub.next_campaign();
         let mut company = place.company();
         let made = company.create_campaign(id, request, hub.time())?;
-        let written = hub.save(|| saved_campaign(&place, made));
+        let written = hub.save_of(&place, || saved_campaign(&place, made));
         let answer = made.to_json(&place.key, hub.time());
         drop(company);
         hub.tell(&place, What::Campaign(id));
@@ -625,7 +627,7 @@ async fn update_campaign(call: Call<Hub>) -> Reply {
         let request = CampaignRequest::parse(&call.body)?;
         let mut company = place.company();
         let changed = company.update_campaign(id, request, hub.time())?;
-        let written = hub.save(|| saved_campaign(&place, changed));
+        let written = hub.save_of(&place, || saved_campaign(&place, changed));
         let answer = changed.to_json(&place.key, hub.time());
         drop(company);
         hub.tell(&place, What::Campaign(id));
@@ -642,7 +644,7 @@ async fn cancel_campaign(call: Call<Hub>) -> Reply {
     let cancelled = existing(&call).and_then(|place| {
         let mut company = place.company();
         let ended = company.cancel_campaign(id, hub.time())?;
-        let written = hub.save(|| saved_campaign(&place, ended));
+        let written = hub.save_of(&place, || saved_campaign(&place, ended));
         let answer = ended.to_json(&place.key, hub.time());
         drop(company);
         hub.tell(&place, What::Campaign(id));

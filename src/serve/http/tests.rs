@@ -566,6 +566,11 @@ async fn streams_and_waits_are_bounded_and_free_when_their_clients_leave() {
         let got = read_until(&mut late, "}]}").await;
         assert_eq!(statuses(&got), ["503"]);
         assert!(got.contains("retry-after: 1"), "{got}");
+        if got.contains("connection: close") {
+            // It gives its place to others.
+            assert_eq!(path, "/_mock/stream");
+            late = connect(&shared);
+        }
         // Whoever asks and goes is answered all the same.
         late.write_all(get("/healthz").as_bytes()).await.unwrap();
         read_until(&mut late, "fine").await;
