@@ -29,6 +29,10 @@ use tokio::net::{TcpListener, TcpStream};
 use vibes_mock::serve::hub::Options;
 use vibes_mock::serve::mock::{Setup, VibesMock, runtime};
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Any<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> Any<()> {
@@ -193,7 +197,7 @@ async fn client(address: SocketAddr, how: &str) -> Any<()> {
             let mut stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
             let mut buffer = Vec::new();
-            let mut latency = Histogram::<u64>::new(3)?;
+            let mut latency = histogram()?;
             let mut refused = 0_u64;
             loop {
                 let number = sent.fetch_add(1, Ordering::Relaxed);
@@ -229,7 +233,7 @@ async fn client(address: SocketAddr, how: &str) -> Any<()> {
             }
         }));
     }
-    let mut all = Histogram::<u64>::new(3)?;
+    let mut all = histogram()?;
     let mut refused = 0;
     for worker in workers {
         let (latency, of_one) = worker.await??;
@@ -244,6 +248,13 @@ async fn client(address: SocketAddr, how: &str) -> Any<()> {
                "elapsed_s": elapsed, "p50_ms": ms(0.5), "p99_ms": ms(0.99), "max_ms": ms(1.0)})
     );
     Ok(())
+}
+
+/// Microseconds, of any size.
+fn histogram() -> Any<Histogram<u64>> {
+    let mut histogram = Histogram::new_with_max(60_000_000, 3)?;
+    histogram.auto(true);
+    Ok(histogram)
 }
 
 /// A process of this program that plays a part; ended when dropped.

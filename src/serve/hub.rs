@@ -29,7 +29,7 @@ use crate::platform::company::{
 use crate::platform::routing;
 use crate::run::CONNECTIONS;
 use crate::scenario::model::DuplicateEventId;
-use crate::scenario::{Destination, Scenario, Settings};
+use crate::scenario::{Destination, Scenario, Serving, Settings};
 use crate::timeline::{Next, Now, Speed, Timeline};
 use crate::vibes::api::{Problem, code};
 use crate::vibes::callback_api::Registration;
@@ -92,9 +92,30 @@ pub struct Place {
     company: Mutex<Company>,
     lanes: Mutex<HashMap<u64, Arc<Lane>>>,
     forgotten: AtomicBool,
+    /// What scenarios say, as long as they are the same.
+    rules: Mutex<Option<Arc<Rules>>>,
     limits: Mutex<Limits>,
     /// Counts what has changed, for those who wait.
     changed: watch::Sender<u64>,
+}
+
+/// What scenarios say about a company's events.
+struct Rules {
+    /// Those that it was made of.
+    folder: Arc<[Loaded]>,
+    /// In the order in which they are asked.
+    playbooks: Vec<Arc<Scenario>>,
+    serving: Serving,
+}
+
+impl Rules {
+    /// Settings of deliveries: those of the first scenario.
+    fn settings(&self) -> Settings {
+        let first = self.playbooks.first();
+        first
+            .map(|first| first.settings.clone())
+            .unwrap_or_default()
+    }
 }
 
 /// What a company has asked for in a second of real time.
@@ -112,6 +133,7 @@ impl Place {
             key,
             lanes: Mutex::default(),
             forgotten: AtomicBool::new(false),
+            rules: Mutex::default(),
             limits: Mutex::default(),
             changed: watch::Sender::new(0),
         }
@@ -535,23 +557,29 @@ impl Hub {
         Some(Arc::clone(&found.scenario))
     }
 
-    /// The scenarios that say how a company's events go, its own first.
-    pub fn playbooks_of(&self, company: &Company) -> Vec<Arc<Scenario>> {
+    /// What scenarios say about a company's events, its own routes first.
+    fn rules(&self, place: &Place) -> Arc<Rules> {
         let folder = self.folder();
+        // Held until they are made, so that routes that are set meanwhile are not lost.
+        let mut known = locked(&place.rules);
+        if let Some(known) = &*known
+            && Arc::ptr_eq(&known.folder, &folder)
+        {
+            return Arc::clone(known);
+        }
+        let own = place.company().routes.clone();
         let applying = folder
             .iter()
             .map(|loaded| &loaded.scenario)
-            .filter(|scenario| scenario.applies_to(&company.key));
-        company.routes.iter().chain(applying).cloned().collect()
-    }
-
-    /// The settings of a company: those of the first scenario that is for it.
-    fn settings_of(&self, company: &Company) -> Settings {
-        let playbooks = self.playbooks_of(company);
-        playbooks
-            .first()
-            .map(|first| first.settings.clone())
-            .unwrap_or_default()
+            .filter(|scenario| scenario.applies_to(&place.key));
+        let playbooks: Vec<_> = own.iter().chain(applying).cloned().collect();
+        let rules = Arc::new(Rules {
+            serving: routing::serving(&playbooks),
+            playbooks,
+            folder,
+        });
+        *known = Some(Arc::clone(&rules));
+        rules
     }
 
     /// The next registration's id.
@@ -629,12 +657,10 @@ impl Hub {
         };
         self.check_room()?;
         let now = self.now();
+        let rules = self.rules(place);
         let company = place.company();
-        let playbooks = self.playbooks_of(&company);
         let nth = company.events_of(&event_id);
-        if nth > 0
-            && routing::serving(&playbooks).duplicate_event_id == Some(DuplicateEventId::Reject)
-        {
+        if nth > 0 && rules.serving.duplicate_event_id == Some(DuplicateEventId::Reject) {
             return Err(Problem::one(
                 409,
                 code::CONFLICT,
@@ -653,7 +679,7 @@ impl Hub {
             number,
         };
         let campaigns = company.campaign_ways(&posted.event_type, instant(now));
-        let way = routing::decide(&playbooks, &campaigns, &happening, seed, instant(now));
+        let way = routing::decide(&rules.playbooks, &campaigns, &happening, seed, instant(now));
         let rule = way.rule.words(&way.scenario);
         let event = Event::new(
             Arc::clone(&event_id),
@@ -720,11 +746,7 @@ impl Hub {
     ///
     /// There were too many in this second (429).
     pub(super) fn limit(&self, place: &Place, is_event: bool) -> Result<(), Problem> {
-        let asked = {
-            let company = place.company();
-            routing::serving(&self.playbooks_of(&company)).enforce_limits == Some(true)
-        };
-        if !asked {
+        if self.rules(place).serving.enforce_limits != Some(true) {
             return Ok(());
         }
         let second = self.began.elapsed().as_secs();
@@ -836,6 +858,7 @@ impl Hub {
             text,
         });
         drop(company);
+        *locked(&place.rules) = None;
         self.tell(place, What::Routes);
         written
     }
@@ -935,12 +958,12 @@ impl Hub {
         if let Some(lane) = locked(&place.lanes).get(&registration) {
             return Ok(Arc::clone(lane));
         }
-        let (target, settings) = {
+        let settings = self.rules(place).settings();
+        let target = {
             let company = place.company();
             let known = company.registrations.get(&registration);
             let known = known.ok_or("the registration is not known any more")?;
-            let settings = self.settings_of(&company);
-            (self.target(known, &settings)?, settings)
+            self.target(known, &settings)?
         };
         let timeline = Timeline::new(Box::new(Posted(Arc::clone(place))), &settings);
         let connections = match self.clock.is_moved() {
@@ -1020,10 +1043,11 @@ impl Hub {
         let Some(lane) = locked(&place.lanes).get(&registration).cloned() else {
             return;
         };
+        let settings = self.rules(place).settings();
         let target = {
             let company = place.company();
             let known = company.registrations.get(&registration);
-            known.map(|known| self.target(known, &self.settings_of(&company)))
+            known.map(|known| self.target(known, &settings))
         };
         if let Some(Ok(target)) = target {
             lane.retarget(Arc::new(target));
