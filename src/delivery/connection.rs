@@ -310,7 +310,10 @@ async fn drain(mut body: Incoming, keep: usize) -> Result<(bool, Option<Box<str>
 }
 
 fn text(bytes: &[u8]) -> Option<Box<str>> {
-    (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into())
+    let text = String::from_utf8_lossy(bytes);
+    // What stands for a byte that is no text takes three.
+    let end = text.floor_char_boundary(bytes.len());
+    (!bytes.is_empty()).then(|| text[..end].into())
 }
 
 #[cfg(test)]
@@ -358,9 +361,6 @@ mod tests {
             opened(&allowed, &[metadata]).await,
             Err(FailureKind::DestinationNotAllowed)
         );
-        assert_eq!(
-            opened(&plain, &[]).await,
-            Err(FailureKind::NameNotFound)
-        );
+        assert_eq!(opened(&plain, &[]).await, Err(FailureKind::NameNotFound));
     }
 }
