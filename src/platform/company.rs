@@ -1020,3 +1020,111 @@ fn outcome_named<'de, D: Deserializer<'de>>(from: D) -> Result<&'static Outcome,
     Outcome::named(&name)
         .ok_or_else(|| serde::de::Error::custom(format!("unknown outcome `{name}`")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn company() -> Company {
+        Company::new("k".into())
+    }
+
+    fn keep(company: &mut Company, seq: u64, event_id: &str) {
+        let event = Event::test(event_id.into(), None, 0, 1, seq);
+        company.keep(seq, event);
+    }
+
+    /// Its time comes, and nobody wants it.
+    fn end(company: &mut Company, seq: u64) {
+        company.fan_out(seq, 0, &mut Vec::new()).unwrap();
+    }
+
+    fn attempt(number: u32, status: u16) -> Attempt {
+        Attempt {
+            number,
+            at: 0,
+            latency_us: 0,
+            result: Ok(status),
+            answer: Some("yes".into()),
+        }
+    }
+
+    /// A company with one delivery that waits.
+    fn with_delivery() -> (Company, DeliveryId) {
+        let mut company = company();
+        let body =
+            br#"{"callback_type":"event_processed","destination":{"url":"http://127.0.0.1/"}}"#;
+        let request = RegistrationRequest::parse(body).unwrap();
+        company.register(1, request, instant(0)).unwrap();
+        keep(&mut company, 1, "e");
+        let mut wanted = Vec::new();
+        company.fan_out(1, 0, &mut wanted).unwrap();
+        assert_eq!(wanted, [1]);
+        let id = DeliveryId {
+            seq: 1,
+            step: 0,
+            registration: 1,
+        };
+        (company, id)
+    }
+
+    #[test]
+    fn events_of_one_id_stay_known_when_others_of_it_are_forgotten() {
+        for forgotten in [1, 2, 3] {
+            let mut company = company();
+            for seq in 1..=3 {
+                keep(&mut company, seq, "same");
+            }
+            end(&mut company, forgotten);
+            assert!(company.evict(forgotten));
+            let found = company.deliveries_of("same");
+            let seqs: Vec<u64> = found.iter().map(|shown| shown.id.seq).collect();
+            let others: Vec<u64> = (1..=3).rev().filter(|seq| *seq != forgotten).collect();
+            assert_eq!(seqs, others);
+        }
+    }
+
+    #[test]
+    fn what_is_held_comes_back_to_nothing() {
+        let (mut company, id) = with_delivery();
+        let next = Next::Retry(5);
+        assert_eq!(company.number_attempt(id), 1);
+        company.attempted(id, attempt(1, 500), next).unwrap();
+        assert_eq!(company.load().open, 1);
+        company.attempted(id, attempt(2, 200), Next::Done).unwrap();
+        assert_eq!(company.load().open, 0);
+        company.redeliver(id, 7).unwrap();
+        assert_eq!(company.load().open, 1);
+        assert!(!company.evict(1));
+        assert_eq!(company.number_attempt(id), 3);
+        company.attempted(id, attempt(3, 200), Next::Done).unwrap();
+        keep(&mut company, 2, "e");
+        company.cancel_registration(1, instant(0)).unwrap();
+        end(&mut company, 2);
+        assert!(company.evict(1) && company.evict(2));
+        assert_eq!(company.load(), Load::default());
+        assert_eq!(company.events_of("e"), 0);
+    }
+
+    #[test]
+    fn attempts_that_are_told_of_in_another_order_count_in_their_own() {
+        let (mut company, id) = with_delivery();
+        assert_eq!(company.number_attempt(id), 1);
+        assert_eq!(company.number_attempt(id), 2);
+        let second = company.attempted(id, attempt(2, 200), Next::Done).unwrap();
+        assert!(second.event_over);
+        let first = company
+            .attempted(id, attempt(1, 500), Next::Retry(5))
+            .unwrap();
+        assert_eq!(first.state, State::Accepted);
+        assert_eq!(company.load().open, 0);
+        let shown = company.deliveries(id).next().unwrap();
+        let numbers = shown
+            .delivery
+            .unwrap()
+            .attempts
+            .iter()
+            .map(|made| made.number);
+        assert_eq!(numbers.collect::<Vec<_>>(), [1, 2]);
+    }
+}

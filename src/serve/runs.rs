@@ -38,7 +38,8 @@ pub struct RunState {
     pub run_id: u64,
     heading: Heading,
     tally: Tally,
-    lane: Arc<Lane>,
+    /// While it goes on.
+    lane: Mutex<Option<Arc<Lane>>>,
     stop: StopSignal,
     /// How it ended, once it has.
     ended: watch::Sender<Option<Report>>,
@@ -98,9 +99,15 @@ impl RunState {
 
     /// What has come of it so far.
     pub fn summary(&self) -> Report {
-        self.report().unwrap_or_else(|| {
-            let so_far = self.lane.ending();
+        let lane = locked(&self.lane).clone();
+        let so_far = lane.map(|lane| {
+            let so_far = lane.ending();
             self.tally.report(self.heading.clone(), &so_far, 1)
+        });
+        // The report is there before the lane is gone.
+        self.report().or(so_far).unwrap_or_else(|| {
+            let nothing = Ending::default();
+            self.tally.report(self.heading.clone(), &nothing, 1)
         })
     }
 
@@ -191,7 +198,7 @@ impl Hub {
             run_id,
             heading,
             tally,
-            lane,
+            lane: Mutex::new(Some(lane)),
             stop,
             ended: watch::Sender::new(None),
         });
@@ -214,6 +221,8 @@ impl Hub {
             let ended: Ending = ended.await;
             let report = ending.tally.report(ending.heading.clone(), &ended, 1);
             ending.ended.send_replace(Some(report));
+            // With its plan and scenario, which nobody asks for any more.
+            drop(locked(&ending.lane).take());
             hub.tell_all(What::Run {
                 run_id,
                 state: ending.state(),

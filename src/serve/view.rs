@@ -123,6 +123,16 @@ pub struct Wanted {
     pub limit: usize,
 }
 
+/// A page has no more deliveries than make so many bytes of bodies and answers, but always one.
+const LARGEST_PAGE: usize = 16 * 1024 * 1024;
+
+impl DeliveryView {
+    fn size(&self) -> usize {
+        let answers = self.attempts.iter().filter_map(|made| made.answer.as_ref());
+        self.request.body.get().len() + answers.map(String::len).sum::<usize>()
+    }
+}
+
 impl Wanted {
     fn wants(&self, shown: &Shown<'_>) -> bool {
         let outcome: &Outcome = shown.callback.outcome;
@@ -148,6 +158,7 @@ impl Wanted {
     /// Looks for them.
     pub fn find(&self, hub: &Hub) -> Deliveries {
         let most = self.limit + 1;
+        // Their names first: what is shown is large, and of most companies it would not be.
         let mut found = Vec::new();
         for place in self.places(hub) {
             let company = place.company();
@@ -165,13 +176,30 @@ impl Wanted {
             };
             of_one.sort_by_key(|shown| shown.id);
             of_one.truncate(most);
-            found.extend(of_one.iter().map(|shown| (shown.id, view(&company, shown))));
+            found.extend(of_one.iter().map(|shown| (shown.id, Arc::clone(&place))));
         }
         found.sort_by_key(|(id, _)| *id);
-        found.truncate(most);
-        let mut deliveries: Vec<DeliveryView> = found.into_iter().map(|(_, view)| view).collect();
-        let more = deliveries.len() > self.limit;
-        deliveries.truncate(self.limit);
+        let mut more = found.len() > self.limit;
+        found.truncate(self.limit);
+        let mut deliveries: Vec<DeliveryView> = Vec::with_capacity(found.len());
+        let mut size = 0;
+        for (id, place) in found {
+            if size > LARGEST_PAGE {
+                more = true;
+                break;
+            }
+            let company = place.company();
+            // Its time may have come meanwhile; then its destinations are known.
+            let now = company.deliveries(id).take_while(|shown| {
+                let callback = (shown.id.seq, shown.id.step) == (id.seq, id.step);
+                callback && (id.registration == 0 || shown.id == id)
+            });
+            for shown in now.filter(|shown| self.wants(shown)) {
+                let shown = view(&company, &shown);
+                size += shown.size();
+                deliveries.push(shown);
+            }
+        }
         let last = deliveries.last().map(|last| last.id.clone());
         Deliveries {
             next: last.filter(|_| more),
