@@ -70,6 +70,7 @@ pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod serve;
 pub mod single;
 pub mod sms;
 pub mod timeline;

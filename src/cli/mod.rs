@@ -11,6 +11,7 @@ mod replay;
 mod run;
 mod schema;
 mod segments;
+mod serve;
 mod shell;
 mod trigger;
 
