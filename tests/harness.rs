@@ -25,7 +25,13 @@ fn a_test_suite_of_somebody_elses() {
     }
     let mut command = Command::new(pytest);
     command
-        .args(["-q", "-p", "no:cacheprovider", "--color=no", "tests/harness"])
+        .args([
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--color=no",
+            "tests/harness",
+        ])
         .current_dir(root)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("VIBES_MOCK", env!("CARGO_BIN_EXE_vibes-mock"));

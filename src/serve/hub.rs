@@ -48,6 +48,9 @@ const MAX_CALLS_A_SECOND: u32 = 100;
 /// How long connections to a destination stay when nothing is left to do.
 const LINGER: Duration = Duration::from_millis(900);
 
+/// So many deliveries that are over are kept, unless it is said otherwise.
+pub const KEEP_ROWS: usize = 100_000;
+
 /// How a server is to be.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -73,7 +76,7 @@ impl Default for Options {
             allow_destinations: Vec::new(),
             probe_destinations: false,
             keep: Duration::from_secs(24 * 60 * 60),
-            keep_rows: 100_000,
+            keep_rows: KEEP_ROWS,
         }
     }
 }
