@@ -144,8 +144,13 @@ impl Lane {
     /// Begins with what waits.
     pub fn begin(self: &Arc<Self>, stepper: Option<Stepper>) {
         let mut state = self.lock();
+        self.wake(&mut state, stepper);
+    }
+
+    /// Sees to it that somebody looks at what waits.
+    fn wake(self: &Arc<Self>, state: &mut State, stepper: Option<Stepper>) {
         if state.workers == 0 {
-            self.spawn(&mut state, stepper);
+            self.spawn(state, stepper);
         } else if state.has_leader {
             self.changed.notify_one();
         }
@@ -156,8 +161,7 @@ impl Lane {
         let mut state = self.lock();
         state.timeline.push(callback, attempt, due);
         state.closing = false;
-        drop(state);
-        self.begin(None);
+        self.wake(&mut state, None);
     }
 
     /// Sends to another target from the next attempt on.
