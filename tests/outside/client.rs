@@ -110,10 +110,14 @@ impl Client {
 
 /// Reads one answer; its body has a length or ends with the connection.
 pub fn read_answer(from: &mut impl BufRead, is_head: bool) -> std::io::Result<Answer> {
-    let broken = |what: &str| std::io::Error::new(std::io::ErrorKind::UnexpectedEof, what.to_owned());
+    let broken =
+        |what: &str| std::io::Error::new(std::io::ErrorKind::UnexpectedEof, what.to_owned());
     let mut line = String::new();
     from.read_line(&mut line)?;
-    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = line
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     let status = status.ok_or_else(|| broken(&format!("no status in {line:?}")))?;
     let mut headers = Vec::new();
     loop {
