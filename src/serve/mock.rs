@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-
 use super::dispatch::Dispatch;
 use super::folder::Loaded;
 use super::guard::Guard;
