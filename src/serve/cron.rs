@@ -19,12 +19,18 @@ use crate::scenario::model::Arrivals;
 use crate::sms;
 use crate::timeline::Speed;
 
+/// The scheduler goes by the wall clock, which may be adjusted; so much earlier than by the server's own
+/// clock it may be, in nanoseconds. Entries come a second apart at the least.
+const EARLY: u64 = 500_000_000;
+
 /// The cron entries, each with when it comes next.
 #[derive(Default)]
 pub struct Crons {
     entries: Vec<Entry>,
     /// Counts how often they were replaced.
     edition: u64,
+    /// How many events have come of any.
+    fired: u64,
 }
 
 struct Entry {
@@ -107,6 +113,11 @@ impl Hub {
         crons.entries.iter().filter_map(|entry| entry.next).min()
     }
 
+    /// How many events have come of cron entries.
+    pub(super) fn cron_events(&self) -> u64 {
+        locked(&self.crons).fired
+    }
+
     /// Lets those come that are due by the server's own clock.
     pub(super) fn fire_crons(&self, now: u64) {
         if !self.goes_as_the_machine() {
@@ -117,6 +128,7 @@ impl Hub {
     /// Lets the events of one entry, or all, come whose time it is.
     fn fire(&self, now: u64, only: Option<usize>) {
         let mut due = Vec::new();
+        let mut crons_fired = 0;
         let mut crons = locked(&self.crons);
         for (at, entry) in crons.entries.iter_mut().enumerate() {
             while let Some(next) = entry.next.filter(|next| *next <= now)
@@ -129,9 +141,11 @@ impl Hub {
                     entry.first + entry.fired,
                 ));
                 entry.fired += 1;
+                crons_fired += 1;
                 entry.next = entry.after(next, false);
             }
         }
+        crons.fired += crons_fired;
         drop(crons);
         due.sort_by_key(|(at, _, _, _)| *at);
         for (at, scenario, entry, number) in due {
@@ -238,13 +252,17 @@ pub async fn run(hub: Weak<Hub>) -> Result<(), tokio_cron_scheduler::JobSchedule
                     let hub = Weak::clone(&hub);
                     let job = Job::new(pattern.as_str(), move |_, _| {
                         if let Some(hub) = hub.upgrade() {
-                            hub.fire(hub.now(), Some(at));
+                            hub.fire(hub.now().saturating_add(EARLY), Some(at));
                         }
                     })?;
                     next.add(job).await?;
                 }
                 next.start().await?;
                 scheduler = Some(next);
+                // What has come due before it began, it does not know of.
+                if let Some(hub) = hub.upgrade() {
+                    hub.fire(hub.now(), None);
+                }
             }
         }
         // A reload is noticed soon enough.

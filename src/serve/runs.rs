@@ -97,6 +97,12 @@ impl RunState {
         })
     }
 
+    /// Whether nothing of it waits, though it may not have noticed yet.
+    pub fn is_done(&self) -> bool {
+        let standing = self.lane.standing();
+        standing.due.is_none() && standing.under_way == 0
+    }
+
     /// Begins no further attempt.
     pub fn stop(&self) {
         self.stop.stop();
