@@ -105,6 +105,8 @@ impl RunState {
 
     /// Begins no further attempt.
     pub fn stop(&self) {
+        // At once, not when the run's own task has its turn.
+        self.lane.interrupt();
         self.stop.stop();
     }
 
