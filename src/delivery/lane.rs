@@ -55,6 +55,8 @@ struct State {
     recording: usize,
     /// Nothing has come for so long that the connections end.
     closing: bool,
+    /// Nothing is sent until whoever moves the clock says so.
+    held: bool,
     broken: Option<String>,
     interrupted: bool,
     /// Bodies are written here, each over the last.
@@ -102,6 +104,7 @@ impl Lane {
                 sleepers: Vec::new(),
                 recording: 0,
                 closing: false,
+                held: clock.is_moved(),
                 broken: None,
                 interrupted: false,
                 body: Vec::new(),
@@ -161,7 +164,38 @@ impl Lane {
         let mut state = self.lock();
         state.timeline.push(callback, attempt, due);
         state.closing = false;
-        self.wake(&mut state, None);
+        if !state.held {
+            self.wake(&mut state, None);
+        }
+    }
+
+    /// Under a clock that is moved by hand: sends what is due by it, or nothing from here on.
+    pub fn hold(self: &Arc<Self>, held: bool) {
+        let mut state = self.lock();
+        state.held = held;
+        if !held {
+            self.wake(&mut state, None);
+        }
+    }
+
+    /// Whether an attempt is under way, or due by a clock that is moved by hand, and there is a connection that
+    /// sees to it.
+    pub fn is_busy(&self) -> bool {
+        let mut state = self.lock();
+        let under_way = state.timeline.under_way() + state.recording > 0;
+        state.workers > 0 && (under_way || self.has_due(&mut state))
+    }
+
+    /// Whether an attempt is due by a clock that is moved by hand.
+    pub fn is_due(&self) -> bool {
+        self.has_due(&mut self.lock())
+    }
+
+    fn has_due(&self, state: &mut State) -> bool {
+        match self.clock.now() {
+            Now::Next { limit } => state.timeline.due().is_some_and(|due| due <= limit),
+            Now::At(_) => false,
+        }
     }
 
     /// Sends to another target from the next attempt on.
@@ -257,10 +291,17 @@ impl Lane {
     fn turn(self: &Arc<Self>, leading: &mut bool, lingered: bool, me: &Arc<Notify>) -> Turn {
         let mut state = self.lock();
         let now = self.clock.now();
-        let (due, fault) = state.next(now);
+        let (due, fault) = match state.held && state.timeline.due().is_some() {
+            true => (Due::Held, None),
+            false => state.next(now),
+        };
         if *leading {
             state.has_leader = false;
             *leading = false;
+        }
+        if !matches!(due, Due::Job(_)) {
+            // What a fault has swallowed made no attempt that could tell.
+            self.settle();
         }
         match due {
             Due::Job(job) => {
@@ -346,6 +387,11 @@ impl Lane {
                 self.halt(&mut state);
             }
         }
+        self.settle();
+    }
+
+    /// Lets whoever moves the clock look again.
+    fn settle(&self) {
         if let Some(settled) = &self.settled {
             settled.notify_one();
         }
@@ -406,6 +452,7 @@ impl Lane {
         if state.workers == 0 {
             self.ended.notify_waiters();
         }
+        self.settle();
     }
 
     fn halt(&self, state: &mut State) {

@@ -1139,6 +1139,7 @@ impl Hub {
             lane.interrupt();
         }
         locked(&place.lanes).clear();
+        locked(&self.schedule).retain(|Reverse(due)| !Arc::ptr_eq(&due.place, &place));
         let mut company = place.company();
         *company = Company::new(Arc::clone(&place.key));
         let written = self.save(|| data::Change::Forget {

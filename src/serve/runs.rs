@@ -97,8 +97,16 @@ impl RunState {
         })
     }
 
+    /// Whether nothing of it waits, though it may not have noticed yet.
+    pub fn is_done(&self) -> bool {
+        let standing = self.lane.standing();
+        standing.due.is_none() && standing.under_way == 0
+    }
+
     /// Begins no further attempt.
     pub fn stop(&self) {
+        // At once, not when the run's own task has its turn.
+        self.lane.interrupt();
         self.stop.stop();
     }
 
