@@ -18,6 +18,7 @@ use super::target::Target;
 use super::{Attempt, Ending, Observer, OnRecord, Progress, Recorder, Stepper, locked};
 use crate::fault::{Fault, FaultKind};
 use crate::plan::{Callback, PlanError};
+use crate::scenario::Settings;
 use crate::timeline::{Due, Job, Now, PASSED_AT_ONCE, Timeline, Verdict};
 
 /// So many attempts that a fault slows or breaks have connections of their own at once, beside the others.
@@ -198,9 +199,11 @@ impl Lane {
         }
     }
 
-    /// Sends to another target from the next attempt on.
-    pub fn retarget(&self, target: Arc<Target>) {
-        self.lock().target = target;
+    /// Sends to another target, by other settings, from the next attempt on.
+    pub fn retarget(&self, target: Arc<Target>, settings: &Settings) {
+        let mut state = self.lock();
+        state.target = target;
+        state.timeline.set(settings);
     }
 
     /// What the clock behind its own shows when its own shows zero, in nanoseconds.
