@@ -18,6 +18,7 @@ use super::target::Target;
 use super::{Attempt, Ending, Observer, OnRecord, Progress, Recorder, Stepper, locked};
 use crate::fault::{Fault, FaultKind};
 use crate::plan::{Callback, PlanError};
+use crate::scenario::Settings;
 use crate::timeline::{Due, Job, Now, PASSED_AT_ONCE, Timeline, Verdict};
 
 /// So many attempts that a fault slows or breaks have connections of their own at once, beside the others.
@@ -55,6 +56,8 @@ struct State {
     recording: usize,
     /// Nothing has come for so long that the connections end.
     closing: bool,
+    /// Nothing is sent until whoever moves the clock says so.
+    held: bool,
     broken: Option<String>,
     interrupted: bool,
     /// Bodies are written here, each over the last.
@@ -102,6 +105,7 @@ impl Lane {
                 sleepers: Vec::new(),
                 recording: 0,
                 closing: false,
+                held: clock.is_moved(),
                 broken: None,
                 interrupted: false,
                 body: Vec::new(),
@@ -144,8 +148,13 @@ impl Lane {
     /// Begins with what waits.
     pub fn begin(self: &Arc<Self>, stepper: Option<Stepper>) {
         let mut state = self.lock();
+        self.wake(&mut state, stepper);
+    }
+
+    /// Sees to it that somebody looks at what waits.
+    fn wake(self: &Arc<Self>, state: &mut State, stepper: Option<Stepper>) {
         if state.workers == 0 {
-            self.spawn(&mut state, stepper);
+            self.spawn(state, stepper);
         } else if state.has_leader {
             self.changed.notify_one();
         }
@@ -156,13 +165,45 @@ impl Lane {
         let mut state = self.lock();
         state.timeline.push(callback, attempt, due);
         state.closing = false;
-        drop(state);
-        self.begin(None);
+        if !state.held {
+            self.wake(&mut state, None);
+        }
     }
 
-    /// Sends to another target from the next attempt on.
-    pub fn retarget(&self, target: Arc<Target>) {
-        self.lock().target = target;
+    /// Under a clock that is moved by hand: sends what is due by it, or nothing from here on.
+    pub fn hold(self: &Arc<Self>, held: bool) {
+        let mut state = self.lock();
+        state.held = held;
+        if !held {
+            self.wake(&mut state, None);
+        }
+    }
+
+    /// Whether an attempt is under way, or due by a clock that is moved by hand, and there is a connection that
+    /// sees to it.
+    pub fn is_busy(&self) -> bool {
+        let mut state = self.lock();
+        let under_way = state.timeline.under_way() + state.recording > 0;
+        state.workers > 0 && (under_way || self.has_due(&mut state))
+    }
+
+    /// Whether an attempt is due by a clock that is moved by hand.
+    pub fn is_due(&self) -> bool {
+        self.has_due(&mut self.lock())
+    }
+
+    fn has_due(&self, state: &mut State) -> bool {
+        match self.clock.now() {
+            Now::Next { limit } => state.timeline.due().is_some_and(|due| due <= limit),
+            Now::At(_) => false,
+        }
+    }
+
+    /// Sends to another target, by other settings, from the next attempt on.
+    pub fn retarget(&self, target: Arc<Target>, settings: &Settings) {
+        let mut state = self.lock();
+        state.target = target;
+        state.timeline.set(settings);
     }
 
     /// What the clock behind its own shows when its own shows zero, in nanoseconds.
@@ -253,10 +294,17 @@ impl Lane {
     fn turn(self: &Arc<Self>, leading: &mut bool, lingered: bool, me: &Arc<Notify>) -> Turn {
         let mut state = self.lock();
         let now = self.clock.now();
-        let (due, fault) = state.next(now);
+        let (due, fault) = match state.held && state.timeline.due().is_some() {
+            true => (Due::Held, None),
+            false => state.next(now),
+        };
         if *leading {
             state.has_leader = false;
             *leading = false;
+        }
+        if !matches!(due, Due::Job(_)) {
+            // What a fault has swallowed made no attempt that could tell.
+            self.settle();
         }
         match due {
             Due::Job(job) => {
@@ -342,6 +390,11 @@ impl Lane {
                 self.halt(&mut state);
             }
         }
+        self.settle();
+    }
+
+    /// Lets whoever moves the clock look again.
+    fn settle(&self) {
         if let Some(settled) = &self.settled {
             settled.notify_one();
         }
@@ -402,6 +455,7 @@ impl Lane {
         if state.workers == 0 {
             self.ended.notify_waiters();
         }
+        self.settle();
     }
 
     fn halt(&self, state: &mut State) {

@@ -225,8 +225,8 @@ pub fn endpoints() -> Vec<Endpoint<Hub>> {
         .takes::<AdvanceRequest>()
         .answers::<Advanced>(200, "The clock has been moved")
         .fails(400, "The request is not well formed")
-        .fails(503, "Too many wait already, or the server ends")
-        .fails(409, "The clock is not moved by hand: start with `--clock virtual`"),
+        .fails(409, "The clock is not moved by hand (start with `--clock virtual`), or shows a later time already")
+        .fails(503, "Too many wait already, or the server ends"),
         mock(Method::GET, "/_mock/companies", "listCompanies", "List companies", |call| {
             Box::pin(list_companies(call))
         })
@@ -517,6 +517,16 @@ async fn try_advance(call: &Call<Hub>) -> Result<Reply, Reply> {
             409,
             409,
             "this clock goes by itself\nstart the server with `--clock virtual` to move it",
+        ));
+    }
+    if let Until::Time(time) = until
+        && time < hub.now()
+    {
+        let now = plan::instant(hub.time());
+        return Err(Reply::error(
+            409,
+            409,
+            format!("until: the clock shows {now} already, and only goes forward"),
         ));
     }
     let counts = || {

@@ -19,12 +19,18 @@ use crate::scenario::model::Arrivals;
 use crate::sms;
 use crate::timeline::Speed;
 
+/// The scheduler goes by the wall clock, which may be adjusted; so much earlier than by the server's own
+/// clock it may be, in nanoseconds. Entries come a second apart at the least.
+const EARLY: u64 = 500_000_000;
+
 /// The cron entries, each with when it comes next.
 #[derive(Default)]
 pub struct Crons {
     entries: Vec<Entry>,
     /// Counts how often they were replaced.
     edition: u64,
+    /// How many events have come of any.
+    fired: u64,
 }
 
 struct Entry {
@@ -107,6 +113,11 @@ impl Hub {
         crons.entries.iter().filter_map(|entry| entry.next).min()
     }
 
+    /// How many events have come of cron entries.
+    pub(super) fn cron_events(&self) -> u64 {
+        locked(&self.crons).fired
+    }
+
     /// Lets those come that are due by the server's own clock.
     pub(super) fn fire_crons(&self, now: u64) {
         if !self.goes_as_the_machine() {
@@ -117,6 +128,7 @@ impl Hub {
     /// Lets the events of one entry, or all, come whose time it is.
     fn fire(&self, now: u64, only: Option<usize>) {
         let mut due = Vec::new();
+        let mut crons_fired = 0;
         let mut crons = locked(&self.crons);
         for (at, entry) in crons.entries.iter_mut().enumerate() {
             while let Some(next) = entry.next.filter(|next| *next <= now)
@@ -129,9 +141,11 @@ impl Hub {
                     entry.first + entry.fired,
                 ));
                 entry.fired += 1;
+                crons_fired += 1;
                 entry.next = entry.after(next, false);
             }
         }
+        crons.fired += crons_fired;
         drop(crons);
         due.sort_by_key(|(at, _, _, _)| *at);
         for (at, scenario, entry, number) in due {
@@ -239,16 +253,115 @@ pub async fn run(hub: Weak<Hub>) -> Result<(), tokio_cron_scheduler::JobSchedule
                     let hub = Weak::clone(&hub);
                     let job = Job::new(pattern.as_str(), move |_, _| {
                         if let Some(hub) = hub.upgrade() {
-                            hub.fire(hub.now(), Some(at));
+                            hub.fire(hub.now().saturating_add(EARLY), Some(at));
                         }
                     })?;
                     next.add(job).await?;
                 }
                 next.start().await?;
                 scheduler = Some(next);
+                // What has come due before it began, it does not know of.
+                if let Some(hub) = hub.upgrade() {
+                    hub.fire(hub.now(), None);
+                }
             }
         }
         // A reload is noticed soon enough.
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// One field of an expression, of numbers from `low` to `high` or of names.
+    fn field(low: u32, high: u32, names: &'static [&'static str]) -> impl Strategy<Value = String> {
+        let number = move || low..=high;
+        let names = match names {
+            [] => &["*"],
+            names => names,
+        };
+        prop_oneof![
+            3 => Just("*".to_owned()),
+            2 => number().prop_map(|n| n.to_string()),
+            2 => (2..=high.div_ceil(2)).prop_map(|n| format!("*/{n}")),
+            1 => (number(), number()).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
+            1 => (number(), number(), 1..9_u32)
+                .prop_map(|(a, b, n)| format!("{}-{}/{n}", a.min(b), a.max(b))),
+            1 => prop::collection::vec(number(), 2..5).prop_map(|all| {
+                let all: Vec<_> = all.iter().map(u32::to_string).collect();
+                all.join(",")
+            }),
+            1 => prop::sample::select(names).prop_map(str::to_owned),
+        ]
+    }
+
+    fn expression() -> impl Strategy<Value = String> {
+        let fields = (
+            field(0, 59, &[]),
+            field(0, 59, &[]),
+            field(0, 23, &[]),
+            field(1, 31, &["L", "15W", "?"]),
+            field(1, 12, &["JAN", "FEB-APR", "DEC"]),
+            field(0, 7, &["SUN", "MON-FRI", "5L", "TUE#2", "?"]),
+        );
+        fields.prop_map(|(s, m, h, day, month, weekday)| {
+            format!("{s} {m} {h} {day} {month} {weekday}")
+        })
+    }
+
+    /// The entry of a scenario with that expression; none if it is not valid.
+    fn entry(expression: &str) -> Option<Entry> {
+        let text = format!(
+            "{{scenario: x, events: [{{event_type: tick, count: 1000, arrivals: {{cron: \"{expression}\"}}}}]}}"
+        );
+        Some(Entry {
+            scenario: Arc::new(Scenario::parse("x", &text).ok()?),
+            at: 0,
+            first: 0,
+            fired: 0,
+            next: None,
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { max_global_rejects: 20_000, ..ProptestConfig::with_cases(80) })]
+
+        #[test]
+        fn both_clocks_give_the_same_instants(
+            expression in expression(),
+            seconds in 1_700_000_000..2_500_000_000_i64,
+            nanos in prop_oneof![Just(0_u32), 0..1_000_000_000_u32],
+        ) {
+            let entry = entry(&expression);
+            prop_assume!(entry.is_some());
+            let entry = entry.unwrap();
+            // As the scheduler is told.
+            let pattern = entry.cron().unwrap().pattern.to_string();
+            let before = Utc::now();
+            let mut job = Job::new(pattern.as_str(), |_, _| {}).unwrap();
+            let after = Utc::now();
+            let data = job.job_data().unwrap();
+            let theirs = data.schedule().unwrap();
+            let mut last: DateTime<Utc> = DateTime::from_timestamp(seconds, nanos).unwrap();
+            for _ in 0..4 {
+                let next = theirs.find_next_occurrence(&last, false).ok();
+                // The scheduler looks at whole seconds alone.
+                let next = next.and_then(|next| DateTime::from_timestamp(next.timestamp(), 0));
+                let own = entry.after(super::nanos(last), false).map(instant);
+                prop_assert_eq!(own, next);
+                let Some(next) = next else { break };
+                prop_assert!(next > last);
+                last = next;
+            }
+            // And what the scheduler itself has made of it, from now on.
+            let tick = data.next_tick_utc();
+            let own = |from| entry.after(super::nanos(from), false).map(instant);
+            prop_assert!((own(before)..=own(after)).contains(&tick), "{tick:?}");
+        }
     }
 }

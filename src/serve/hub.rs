@@ -52,6 +52,9 @@ const MAX_CALLS_A_SECOND: u32 = 100;
 /// How long connections to a destination stay when nothing is left to do.
 const LINGER: Duration = Duration::from_millis(900);
 
+/// So many deliveries that are over are kept, unless it is said otherwise.
+pub const KEEP_ROWS: usize = 100_000;
+
 /// How a server is to be.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -79,7 +82,7 @@ impl Default for Options {
             allow_destinations: Vec::new(),
             probe_destinations: false,
             keep: Duration::from_secs(24 * 60 * 60),
-            keep_rows: 100_000,
+            keep_rows: KEEP_ROWS,
             max_pending: MAX_PENDING,
         }
     }
@@ -106,16 +109,6 @@ struct Rules {
     /// In the order in which they are asked.
     playbooks: Vec<Arc<Scenario>>,
     serving: Serving,
-}
-
-impl Rules {
-    /// Settings of deliveries: those of the first scenario.
-    fn settings(&self) -> Settings {
-        let first = self.playbooks.first();
-        first
-            .map(|first| first.settings.clone())
-            .unwrap_or_default()
-    }
 }
 
 /// What a company has asked for in a second of real time.
@@ -546,6 +539,9 @@ impl Hub {
     /// Takes other scenarios from here on.
     pub fn set_folder(&self, folder: Vec<Loaded>) {
         *self.folder.write().unwrap_or_else(PoisonError::into_inner) = folder.into();
+        for place in self.places() {
+            self.refresh(&place);
+        }
         self.set_crons();
         self.tell_all(What::Reloaded { ok: true });
     }
@@ -849,7 +845,11 @@ impl Hub {
     }
 
     /// Sets the routes of a company: a scenario and its text; none drops them.
-    pub fn set_routes(&self, place: &Place, routes: Option<(Scenario, String)>) -> Option<Written> {
+    pub fn set_routes(
+        &self,
+        place: &Arc<Place>,
+        routes: Option<(Scenario, String)>,
+    ) -> Option<Written> {
         let mut company = place.company();
         let (scenario, text) = routes.unzip();
         company.routes = scenario.map(Arc::new);
@@ -859,6 +859,7 @@ impl Hub {
         });
         drop(company);
         *locked(&place.rules) = None;
+        self.refresh(place);
         self.tell(place, What::Routes);
         written
     }
@@ -958,7 +959,7 @@ impl Hub {
         if let Some(lane) = locked(&place.lanes).get(&registration) {
             return Ok(Arc::clone(lane));
         }
-        let settings = self.rules(place).settings();
+        let settings = self.rules(place).serving.settings();
         let target = {
             let company = place.company();
             let known = company.registrations.get(&registration);
@@ -1027,30 +1028,26 @@ impl Hub {
         Arc::clone(&self.policy)
     }
 
-    /// A registration was made or changed: its lane goes to where it says now.
-    pub fn registered(&self, place: &Arc<Place>, registration: &Registration) -> Option<Written> {
-        let written = self.save_of(place, || data::Change::Registration {
-            company: Arc::clone(&place.key),
-            id: registration.callback_id,
-            json: serde_json::to_string(registration).unwrap_or_default(),
-        });
-        self.tell(place, What::Registration(registration.callback_id));
-        written
-    }
-
     /// Lets a registration's lane go to where the registration says now.
     pub fn retarget(&self, place: &Arc<Place>, registration: u64) {
         let Some(lane) = locked(&place.lanes).get(&registration).cloned() else {
             return;
         };
-        let settings = self.rules(place).settings();
+        let settings = self.rules(place).serving.settings();
         let target = {
             let company = place.company();
             let known = company.registrations.get(&registration);
             known.map(|known| self.target(known, &settings))
         };
         if let Some(Ok(target)) = target {
-            lane.retarget(Arc::new(target));
+            lane.retarget(Arc::new(target), &settings);
+        }
+    }
+
+    /// Lets a company's lanes go by the settings of now.
+    fn refresh(&self, place: &Arc<Place>) {
+        for (registration, _) in place.lanes() {
+            self.retarget(place, registration);
         }
     }
 

@@ -30,10 +30,12 @@ impl Feed for Posted {
 
     fn body(&mut self, callback: &plan::Callback, out: &mut Vec<u8>) -> Result<(), PlanError> {
         let company = self.0.company();
-        // A company that is being forgotten has none; its lanes end.
-        if let Some(event) = company.event(callback.journey) {
-            event.write_body(&company.key, callback.step(), out);
-        }
+        // A company that is being forgotten has none; its lanes end, and nothing is sent.
+        let event = company.event(callback.journey).ok_or_else(|| PlanError {
+            journey: callback.journey,
+            message: "the event is not known any more".to_owned(),
+        })?;
+        event.write_body(&company.key, callback.step(), out);
         Ok(())
     }
 

@@ -83,6 +83,10 @@ impl RunState {
         self.ended.borrow().is_some()
     }
 
+    fn lane(&self) -> Option<Arc<Lane>> {
+        locked(&self.lane).clone()
+    }
+
     /// The final report, once it has ended.
     pub fn report(&self) -> Option<Report> {
         self.ended.borrow().clone()
@@ -99,20 +103,28 @@ impl RunState {
 
     /// What has come of it so far.
     pub fn summary(&self) -> Report {
-        let lane = locked(&self.lane).clone();
-        let so_far = lane.map(|lane| {
-            let so_far = lane.ending();
-            self.tally.report(self.heading.clone(), &so_far, 1)
-        });
+        let lane = self.lane();
         // The report is there before the lane is gone.
-        self.report().or(so_far).unwrap_or_else(|| {
-            let nothing = Ending::default();
-            self.tally.report(self.heading.clone(), &nothing, 1)
+        self.report().unwrap_or_else(|| {
+            let so_far = lane.map(|lane| lane.ending()).unwrap_or_default();
+            self.tally.report(self.heading.clone(), &so_far, 1)
+        })
+    }
+
+    /// Whether nothing of it waits, though it may not have noticed yet.
+    pub fn is_done(&self) -> bool {
+        self.lane().is_none_or(|lane| {
+            let standing = lane.standing();
+            standing.due.is_none() && standing.under_way == 0
         })
     }
 
     /// Begins no further attempt.
     pub fn stop(&self) {
+        // At once, not when the run's own task has its turn.
+        if let Some(lane) = self.lane() {
+            lane.interrupt();
+        }
         self.stop.stop();
     }
 

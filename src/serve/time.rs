@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::changes::What;
 use super::hub::{Hub, locked};
+use crate::delivery::lane::Lane;
 use crate::timeline::Now;
 
 /// So many callbacks are handed over before others have their turn.
@@ -12,6 +13,10 @@ const AT_ONCE: usize = 512;
 /// A clock that is moved until nothing is left to do goes no further than this, in nanoseconds: what
 /// comes again and again never ends.
 const FARTHEST: u64 = 366 * 24 * 60 * 60 * 1_000_000_000;
+
+/// Moving the clock until nothing is left to do also ends after so many cron events, each of which may
+/// come before all of the last one is done.
+const MOST_CRON_EVENTS: u64 = 10_000;
 
 /// How far the clock is to be moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +27,22 @@ pub enum Until {
     Time(u64),
     /// Until no callback and no retry waits.
     Idle,
+}
+
+/// A destination that may send for as long as this is there: whoever moves the clock may leave at any time.
+struct LetGo<'a>(&'a Arc<Lane>);
+
+impl<'a> LetGo<'a> {
+    fn new(lane: &'a Arc<Lane>) -> LetGo<'a> {
+        lane.hold(false);
+        LetGo(lane)
+    }
+}
+
+impl Drop for LetGo<'_> {
+    fn drop(&mut self) {
+        self.0.hold(true);
+    }
 }
 
 impl Hub {
@@ -62,16 +83,19 @@ impl Hub {
         };
         // Later times cannot be told any more, nor added to.
         let last = last.min(i64::MAX as u64);
+        let fired = self.cron_events();
         self.step(start).await;
         let idle = loop {
             let waiting = self.next_waiting();
+            if until == Until::Idle
+                && (waiting.is_none() || self.cron_events() - fired > MOST_CRON_EVENTS)
+            {
+                break waiting.is_none();
+            }
             let next = waiting.into_iter().chain(self.next_cron()).min();
             let Some(next) = next.filter(|next| *next <= last) else {
                 break waiting.is_none();
             };
-            if waiting.is_none() && until == Until::Idle {
-                break true;
-            }
             self.step(next.max(self.now())).await;
         };
         if until != Until::Idle {
@@ -81,52 +105,67 @@ impl Hub {
             let _ = written.await;
         }
         self.tell_all(What::Clock);
+        // Whoever asks next sees that they have.
+        for run in self.runs.all() {
+            if run.is_done() {
+                let _ = tokio::time::timeout(Duration::from_secs(1), run.ended()).await;
+            }
+        }
         idle
     }
 
-    /// Sets the clock to an instant and does all that is due then.
+    /// Sets the clock to an instant and does all that is due then: one destination after the other, so that
+    /// the order is the same each time.
     async fn step(&self, now: u64) {
         self.clock.allow(now);
         loop {
             self.fire_crons(now);
             self.hand_over(now, usize::MAX);
-            let lanes = locked(&self.active).clone();
-            for lane in &lanes {
-                lane.begin(None);
-            }
-            // What an attempt sets off may be due at once: an event that a receiver posts, say.
-            loop {
-                let settled = self.settled.notified();
-                tokio::pin!(settled);
-                settled.as_mut().enable();
-                let busy = lanes.iter().any(|lane| {
-                    let standing = lane.standing();
-                    let due = standing.due.map(|due| due.saturating_add(lane.zero()));
-                    standing.under_way > 0 || due.is_some_and(|due| due <= now)
-                });
-                if !busy {
-                    break;
-                }
-                // The notice could be for one that was looked at before it came.
-                let _ = tokio::time::timeout(Duration::from_millis(100), settled).await;
-            }
-            let more = self.next_due().is_some_and(|due| due <= now)
-                || self.next_cron().is_some_and(|due| due <= now)
-                || locked(&self.active).len() > lanes.len();
-            if !more {
+            let mut due = locked(&self.active).clone();
+            // One may be busy for somebody who began to move the clock and left.
+            due.retain(|lane| lane.is_due() || lane.is_busy());
+            if due.is_empty() {
                 break;
             }
+            for lane in &due {
+                let let_go = LetGo::new(lane);
+                self.settled(lane).await;
+                drop(let_go);
+            }
+            locked(&self.active).retain(|lane| {
+                let standing = lane.standing();
+                // What is under way by now, since somebody sent it again, may want a retry.
+                standing.due.is_some() || standing.under_way > 0
+            });
+            // What an attempt sets off may be due at once: an event that a receiver posts, say.
         }
-        locked(&self.active).retain(|lane| {
-            let standing = lane.standing();
-            // What is under way by now, since somebody sent it again, may want a retry.
-            standing.due.is_some() || standing.under_way > 0
-        });
+    }
+
+    /// Comes back once a destination has nothing to do before the clock is moved on.
+    async fn settled(&self, lane: &Lane) {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            if !lane.is_busy() {
+                return;
+            }
+            // Another may have taken the notice.
+            let _ = tokio::time::timeout(Duration::from_millis(100), settled).await;
+        }
     }
 
     /// When the next callback or attempt is due, in nanoseconds since 1970.
     pub fn next_waiting(&self) -> Option<u64> {
-        let lanes = locked(&self.active).clone();
+        let lanes = match self.clock.is_moved() {
+            true => locked(&self.active).clone(),
+            // These see to themselves, so nobody lists them.
+            false => {
+                let places = self.places();
+                let lanes = places.iter().flat_map(|place| place.lanes());
+                lanes.map(|(_, lane)| lane).collect()
+            }
+        };
         let of_lanes = lanes.iter().filter_map(|lane| {
             let due = lane.standing().due?;
             Some(due.saturating_add(lane.zero()))

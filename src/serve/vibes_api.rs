@@ -20,13 +20,17 @@ use crate::vibes::api::{ApiVersion, Problem, code};
 use crate::vibes::callback_api::{CallbackKind, RegistrationRequest, TestCallback};
 use crate::vibes::campaign::CampaignRequest;
 use crate::vibes::event::PostedEvent;
+use crate::vibes::registration::MAX_URL;
+
+/// What an event's type looks like.
+const EVENT_TYPE: &str = "^[A-Za-z0-9_-]+$";
 
 /// What a registration is made of; `event_processed` and its like hold what the type asks for.
 #[derive(JsonSchema)]
 #[allow(dead_code, reason = "only described")]
 struct Registration {
     /// The type of callback.
-    callback_type: String,
+    callback_type: CallbackKind,
     /// Where it goes.
     destination: Destination,
     /// Which events and callbacks, for the type `event_processed`.
@@ -42,6 +46,7 @@ struct Registration {
 #[allow(dead_code, reason = "only described")]
 struct Destination {
     /// At most 1,024 characters.
+    #[schemars(length(max = MAX_URL), example = &"http://127.0.0.1:8080/vibes/callbacks")]
     url: String,
     /// `POST` (the default) or `PUT`.
     method: Option<crate::vibes::registration::Method>,
@@ -53,6 +58,7 @@ struct Destination {
 #[allow(dead_code, reason = "only described")]
 struct EventProcessed {
     /// One event's type, upper and lower case alike; all if absent.
+    #[schemars(regex(pattern = EVENT_TYPE))]
     event_type: Option<String>,
     /// Which callbacks; all if absent.
     callbacks_to_send: Option<crate::vibes::registration::CallbacksToSend>,
@@ -63,7 +69,7 @@ struct EventProcessed {
 #[allow(dead_code, reason = "only described")]
 struct RegistrationAnswer {
     callback_id: String,
-    callback_type: String,
+    callback_type: CallbackKind,
     destination: Destination,
     event_processed: Option<EventProcessed>,
     start_date: String,
@@ -80,9 +86,11 @@ struct RegistrationAnswer {
 #[allow(dead_code, reason = "only described")]
 struct EventBody {
     /// Letters, digits, `-` and `_`.
+    #[schemars(regex(pattern = EVENT_TYPE), example = &"day_of_delivery")]
     event_type: String,
     /// Any JSON; names the person by one of `external_person_id`, `mdn`, `person_key`, `person_id`,
     /// `vibes_device_id`.
+    #[schemars(example = json!({"first_name": "Bob", "external_person_id": "abcd12345"}))]
     event_data: Map<String, Value>,
     /// Handed through to the callbacks.
     debug_data: Option<Map<String, Value>>,
@@ -103,7 +111,7 @@ struct EventAnswer {
 #[allow(dead_code, reason = "only described")]
 struct TestBody {
     /// The type of callback.
-    callback_type: String,
+    callback_type: CallbackKind,
     /// For the type `event_processed`.
     event_processed: Option<TestEvent>,
 }
@@ -127,13 +135,22 @@ struct TestAnswer {
 #[derive(JsonSchema)]
 #[allow(dead_code, reason = "only described")]
 struct Campaign {
+    #[schemars(length(min = 1), example = &"Day of delivery")]
     name: String,
+    /// Letters, digits, `-` and `_`.
+    #[schemars(regex(pattern = EVENT_TYPE), example = &"day_of_delivery")]
     event_type: String,
     /// `yyyy-mm-dd`
+    #[schemars(extend("format" = "date"), example = &"2026-01-01")]
     start_date: String,
     /// `yyyy-mm-dd`
+    #[schemars(extend("format" = "date"), example = &"2099-12-31")]
     end_date: Option<String>,
     /// `message_template` with `sms`, or `mms`, or `push`.
+    #[schemars(example = json!({
+        "message_template": "Hi {{ event_data.first_name }}",
+        "sms": {"sourcecode": "12345", "country_code": "1", "sourcecode_type": "SC"},
+    }))]
     targeting: Map<String, Value>,
 }
 
@@ -317,7 +334,7 @@ fn of_company(
 ) -> Endpoint<Hub> {
     Endpoint::new(Side::Vibes, method, path, operation_id, summary, handler)
         .path::<String>("company_key", "The company's key: 1 to 64 letters, digits, `-` and `_`")
-        .header::<Option<String>>(ApiVersion::HEADER, "The version of the API, 1 (the default) or 2")
+        .header::<ApiVersion>(ApiVersion::HEADER, "The version of the API, 1 (the default) or 2")
         .fails(429, "There were more calls in a second than the platform takes (only with `enforce_limits`)")
 }
 
