@@ -437,7 +437,7 @@ fn a_stream_that_comes_back_has_missed_nothing_and_sees_no_others() {
             if over {
                 break;
             }
-            if seen.len() % 5 == 0 {
+            if seen.len().is_multiple_of(5) {
                 let last = seen.last().unwrap().id;
                 drop(stream);
                 stream = Stream::open(&client, "acme", Some(last));
