@@ -109,6 +109,7 @@ impl Setup {
             loop {
                 ticks.tick().await;
                 tidied.tidy();
+                tidied.save_clock();
             }
         });
         ready(address, &hub);
@@ -117,8 +118,10 @@ impl Setup {
         if cut_off > 0 {
             tracing::warn!("{cut_off} connections did not end in time");
         }
-        hub.drain(patience).await;
+        // What becomes due from here on is for the next start.
         tasks.shutdown().await;
+        hub.drain(patience).await;
+        hub.save_clock();
         if let (Some(data), Some(writing)) = (closing, writing) {
             data.close();
             // It waits for the disk.
