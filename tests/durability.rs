@@ -22,6 +22,7 @@ use outside::{PATIENCE, Process, Ran, Receiver, Request, program};
 use serde_json::{Value, json};
 
 const KILLS: usize = 100;
+const CUSTOMERS: usize = 5;
 /// Those of a destination; so many attempts may be under way when the server is killed.
 const CONNECTIONS: usize = 32;
 
@@ -185,14 +186,15 @@ fn settle(client: &Client) {
     let began = Instant::now();
     let query = "state=pending&state=retrying&event_type=";
     let open = || {
-        ["quick", "refused", "test"].map(|kind| {
-            deliveries(client, &format!("{query}{kind}"))
-                .unwrap()
-                .len()
-        })
+        ["quick", "refused", "test"]
+            .map(|kind| deliveries(client, &format!("{query}{kind}")).unwrap().len())
     };
     while open() != [0; 3] {
-        assert!(began.elapsed() < PATIENCE, "still on their way: {:?}", open());
+        assert!(
+            began.elapsed() < PATIENCE,
+            "still on their way: {:?}",
+            open()
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -292,7 +294,11 @@ impl World {
 
     /// Asks until there is an answer; none once all is over.
     fn insist(&self, method: &str, path: &str, body: &Value) -> Option<Answer> {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
         self.insist_with(method, path, &body)
     }
 
@@ -306,14 +312,23 @@ impl World {
     }
 
     /// Registers a destination of that name; another attempt has another path.
-    fn register(&self, key: &str, name: &str, event_type: Option<&str>) -> Option<(String, String)> {
+    fn register(
+        &self,
+        key: &str,
+        name: &str,
+        event_type: Option<&str>,
+    ) -> Option<(String, String)> {
         for attempt in 0.. {
             let path = format!("/{key}/{name}/{attempt}");
             let body = registration(&format!("{}{path}", self.url), event_type);
             if let Some(answer) = self.ask("POST", &callbacks(key), &body) {
                 let made = answer.expect(201).json();
                 let own = made["url"].as_str().unwrap().to_owned();
-                self.noted.lock().unwrap().entities.insert(own.clone(), made);
+                self.noted
+                    .lock()
+                    .unwrap()
+                    .entities
+                    .insert(own.clone(), made);
                 return Some((path, own));
             }
             if self.over.load(Ordering::Relaxed) {
@@ -341,7 +356,9 @@ impl World {
             if let Some(answer) = self.ask("POST", &path, &event(&event_id, event_type)) {
                 answer.expect(202);
                 let mut noted = self.noted.lock().unwrap();
-                noted.events.push((event_id.clone(), event_type, key.clone()));
+                noted
+                    .events
+                    .push((event_id.clone(), event_type, key.clone()));
                 self.posted.fetch_add(1, Ordering::Relaxed);
             }
             std::thread::sleep(Duration::from_millis(4));
@@ -362,7 +379,11 @@ impl World {
                     if let Some(answer) = self.ask("POST", &path, &body) {
                         let event_id = answer.expect(201).json()["event_id"].clone();
                         let event_id = event_id.as_str().unwrap().to_owned();
-                        self.noted.lock().unwrap().tests.push((event_id, key.clone()));
+                        self.noted
+                            .lock()
+                            .unwrap()
+                            .tests
+                            .push((event_id, key.clone()));
                     }
                 }
                 _ => {}
@@ -373,19 +394,30 @@ impl World {
 
     /// A registration that is changed, and one that is cancelled.
     fn change(&self, key: &str, turn: usize) -> Option<()> {
-        let (path, own) = self.register(key, &format!("other-{turn}"), Some("nobody_posts_this"))?;
+        let (path, own) =
+            self.register(key, &format!("other-{turn}"), Some("nobody_posts_this"))?;
         let body = registration(&format!("{}{path}/new", self.url), Some("nor_this"));
         let changed = self.insist("PUT", &own, &body)?.expect(200).json();
-        self.noted.lock().unwrap().entities.insert(own.clone(), changed);
+        self.noted
+            .lock()
+            .unwrap()
+            .entities
+            .insert(own.clone(), changed);
         let (path, ended) = self.register(key, &format!("cancelled-{turn}"), None)?;
-        let cancelled = self.insist("DELETE", &ended, &Value::Null)?.expect(200).json();
+        let cancelled = self
+            .insist("DELETE", &ended, &Value::Null)?
+            .expect(200)
+            .json();
         assert!(cancelled["end_date"].is_string(), "{cancelled}");
         let mut noted = self.noted.lock().unwrap();
         noted.entities.insert(ended, cancelled);
         noted.cancelled.push((path, format!("{key}-"), turn + 1));
         drop(noted);
         // So many may be active at once.
-        let ended = self.insist("DELETE", &own, &Value::Null)?.expect(200).json();
+        let ended = self
+            .insist("DELETE", &own, &Value::Null)?
+            .expect(200)
+            .json();
         self.noted.lock().unwrap().entities.insert(own, ended);
         Some(())
     }
@@ -412,18 +444,20 @@ impl World {
             if self.over.load(Ordering::Relaxed) {
                 return;
             }
-            let key = format!("company-{}", turn % 3);
+            let key = format!("company-{}", turn % CUSTOMERS);
             // Pages, from where the last one ended; from the beginning once there is none left.
-            let from = after.remove(&key).unwrap_or_default();
-            let query = format!("limit=300&state=accepted&state=failed&company_key={key}{from}");
+            let from = after.get(&key).cloned().unwrap_or_default();
+            let query = format!("limit=60&state=accepted&state=failed&company_key={key}{from}");
             let Some(answer) = self.ask("GET", &format!("/_mock/deliveries?{query}"), &Value::Null)
             else {
                 continue;
             };
             let page = answer.expect(200).json();
-            if let Some(next) = page["next"].as_str() {
-                after.insert(key, format!("&after={next}"));
-            }
+            let next = page["next"].as_str();
+            after.insert(
+                key,
+                next.map_or(String::new(), |next| format!("&after={next}")),
+            );
             for delivery in page["deliveries"].as_array().unwrap() {
                 self.look(delivery, times);
             }
@@ -457,7 +491,11 @@ impl World {
             let path = format!("/_mock/deliveries/{id}/redeliver");
             if let Some(answer) = self.ask("POST", &path, &Value::Null) {
                 answer.expect(202);
-                self.noted.lock().unwrap().again.insert(id, (came, often, true));
+                self.noted
+                    .lock()
+                    .unwrap()
+                    .again
+                    .insert(id, (came, often, true));
             }
         }
     }
@@ -476,7 +514,7 @@ fn a_hundred_kills_lose_nothing_that_was_promised() {
         posted: AtomicUsize::new(0),
     };
     std::thread::scope(|scope| {
-        for number in 0..3 {
+        for number in 0..CUSTOMERS {
             let world = &world;
             scope.spawn(move || world.customer(number));
         }
@@ -497,9 +535,17 @@ fn a_hundred_kills_lose_nothing_that_was_promised() {
     let times = times.lock().unwrap().clone();
     check(&client, &noted, &times);
     let enough = [
-        (noted.events.len(), 500, "events"),
-        (noted.over.len(), 500, "deliveries that were seen to be over"),
-        (noted.again.values().filter(|again| again.2).count(), 5, "deliveries begun anew"),
+        (noted.events.len(), 100, "events"),
+        (
+            noted.over.len(),
+            300,
+            "deliveries that were seen to be over",
+        ),
+        (
+            noted.again.values().filter(|again| again.2).count(),
+            5,
+            "deliveries begun anew",
+        ),
         (noted.cancelled.len(), 5, "cancelled registrations"),
         (noted.forgotten.len(), 5, "forgotten companies"),
         (noted.tests.len(), 3, "test callbacks"),
@@ -539,7 +585,10 @@ fn check(client: &Client, noted: &Noted, times: &HashMap<Came, usize>) {
     let mut shown: HashMap<String, Vec<Value>> = HashMap::new();
     let mut by_id: HashMap<String, Value> = HashMap::new();
     for delivery in deliveries(client, "").unwrap() {
-        by_id.insert(delivery["id"].as_str().unwrap().to_owned(), delivery.clone());
+        by_id.insert(
+            delivery["id"].as_str().unwrap().to_owned(),
+            delivery.clone(),
+        );
         let event_id = delivery["event_id"].as_str().unwrap().to_owned();
         shown.entry(event_id).or_default().push(delivery);
     }
@@ -550,7 +599,9 @@ fn check(client: &Client, noted: &Noted, times: &HashMap<Came, usize>) {
                 .is_some_and(|url| url.contains("/all/"));
             path.starts_with(&callbacks(key)) && is_for_all
         });
-        paths.map(|(_, one)| one["callback_id"].clone()).collect::<Vec<_>>()
+        paths
+            .map(|(_, one)| one["callback_id"].clone())
+            .collect::<Vec<_>>()
     };
     let expected: Vec<(&String, &str, &String)> = noted
         .events
@@ -579,7 +630,9 @@ fn check(client: &Client, noted: &Noted, times: &HashMap<Came, usize>) {
     for (path, prefix, from) in &noted.cancelled {
         for delivery in shown.values().flatten() {
             let event_id = delivery["event_id"].as_str().unwrap();
-            let number = event_id.strip_prefix(prefix).and_then(|n| n.parse::<usize>().ok());
+            let number = event_id
+                .strip_prefix(prefix)
+                .and_then(|n| n.parse::<usize>().ok());
             if number.is_some_and(|number| number >= *from) && !delivery["callback_id"].is_null() {
                 assert_ne!(sent(delivery).0, *path, "it was cancelled: {delivery}");
             }
@@ -592,13 +645,18 @@ fn check(client: &Client, noted: &Noted, times: &HashMap<Came, usize>) {
     }
     for (id, (came, before, promised)) in &noted.again {
         let now = &by_id[id];
-        assert!(["accepted", "failed"].contains(&now["state"].as_str().unwrap()), "{now}");
+        assert!(
+            ["accepted", "failed"].contains(&now["state"].as_str().unwrap()),
+            "{now}"
+        );
         assert!(!promised || times[came] > *before, "not sent again: {now}");
     }
     // Attempts are counted through.
     for delivery in by_id.values() {
         let attempts = delivery["attempts"].as_array().unwrap();
-        let numbers = attempts.iter().map(|attempt| attempt["number"].as_u64().unwrap());
+        let numbers = attempts
+            .iter()
+            .map(|attempt| attempt["number"].as_u64().unwrap());
         assert!(numbers.eq(1..=attempts.len() as u64), "{delivery}");
     }
     // Nothing came twice but what was under way.
@@ -612,7 +670,10 @@ fn check(client: &Client, noted: &Noted, times: &HashMap<Came, usize>) {
         }
     }
     for (path, repeated) in repeated {
-        assert!(repeated <= KILLS * CONNECTIONS, "{path}: {repeated} repeated");
+        assert!(
+            repeated <= KILLS * CONNECTIONS,
+            "{path}: {repeated} repeated"
+        );
     }
 }
 
@@ -620,6 +681,424 @@ fn arrived(event_id: &str, outcome: &str, found: Option<&Value>, times: &HashMap
     let delivery = found.unwrap_or_else(|| panic!("lost: {event_id} {outcome}"));
     let came = sent(delivery);
     assert!(times.contains_key(&came), "it never came: {delivery}");
-    let wanted = if is_refused(&came) { "failed" } else { "accepted" };
+    let wanted = if is_refused(&came) {
+        "failed"
+    } else {
+        "accepted"
+    };
     assert_eq!(delivery["state"], wanted, "{delivery}");
+}
+
+/// Waits for so many deliveries that are over.
+fn over(client: &Client, query: &str, number: usize) -> Vec<Value> {
+    let wait = format!(
+        "/_mock/deliveries?state=accepted&state=failed&limit=1000&wait=30s&at_least={number}&{query}"
+    );
+    let found = client.get(&wait).expect(200).json();
+    let found = found["deliveries"].as_array().unwrap().clone();
+    assert!(found.len() >= number, "{} of {number}", found.len());
+    found
+}
+
+fn post(client: &Client, key: &str, event_id: &str, event_type: &str) {
+    let path = format!("/companies/{key}/events");
+    client.post(&path, &event(event_id, event_type)).expect(202);
+}
+
+#[test]
+fn what_was_due_meanwhile_comes_at_once_and_in_order() {
+    let home = Home::new(&[]);
+    let receiver = Receiver::answering("200 OK");
+    let (process, client) = home.start();
+    client
+        .post(&callbacks("k"), &registration(&receiver.url(), None))
+        .expect(201);
+    for number in 0..60 {
+        post(&client, "k", &format!("e{number}"), "quick");
+    }
+    drop(process);
+    let before = receiver.requests().len();
+    // The receipts of the handsets become due.
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(receiver.requests().len(), before);
+    let (process, client) = home.start();
+    let began = Instant::now();
+    let all = over(&client, "company_key=k", 240);
+    assert!(began.elapsed() < Duration::from_secs(10));
+    assert!(all.iter().all(|delivery| delivery["state"] == "accepted"));
+    let due: HashMap<String, &str> = all
+        .iter()
+        .map(|delivery| (sent(delivery).1, delivery["due"].as_str().unwrap()))
+        .collect();
+    let after = receiver.requests().split_off(before);
+    assert!(after.len() >= 60, "only {} were left", after.len());
+    let order: Vec<&str> = after.iter().map(|request| due[&came(request).1]).collect();
+    let mut sorted = order.clone();
+    sorted.sort_unstable();
+    // Several connections carry them, so that neighbours may change places.
+    for (place, due) in order.iter().enumerate() {
+        let first = sorted.partition_point(|other| other < due);
+        let last = sorted.partition_point(|other| other <= due);
+        let near = first.saturating_sub(CONNECTIONS)..=last + CONNECTIONS;
+        assert!(
+            near.contains(&place),
+            "{due} came in place {place}, not {first}"
+        );
+    }
+    terminate(process).expect_code(0);
+}
+
+#[test]
+fn an_orderly_end_waits_for_what_is_under_way_and_repeats_nothing() {
+    let home = Home::new(&[]);
+    let receiver = Receiver::with(|_, _| {
+        std::thread::sleep(Duration::from_millis(100));
+        "200 OK".to_owned()
+    });
+    let (process, client) = home.start();
+    client
+        .post(&callbacks("k"), &registration(&receiver.url(), None))
+        .expect(201);
+    for number in 0..40 {
+        post(&client, "k", &format!("e{number}"), "quick");
+    }
+    receiver.wait_for(20);
+    terminate(process).expect_code(0);
+    assert!(!home.folder.path().join("state.sqlite-wal").exists());
+    let before = receiver.requests().len();
+    assert!(before < 160);
+    assert_eq!(home.rows("attempts"), before as i64);
+    let (process, client) = home.start();
+    over(&client, "company_key=k", 160);
+    terminate(process).expect_code(0);
+    assert_eq!(receiver.requests().len(), 160);
+}
+
+#[test]
+fn a_clock_that_is_moved_by_hand_stands_where_it_stood() {
+    let home = Home::new(&["--clock", "virtual"]);
+    let receiver = Receiver::answering("200 OK");
+    let now = |client: &Client| client.get("/_mock/clock").expect(200).json()["now"].clone();
+    let (process, client) = home.start();
+    let first = now(&client);
+    client
+        .post(&callbacks("k"), &registration(&receiver.url(), None))
+        .expect(201);
+    post(&client, "k", "e", "late");
+    drop(process);
+    let (process, client) = home.start();
+    assert_eq!(now(&client), first, "before it was moved");
+    let advance = |client: &Client, by: &str| {
+        client
+            .post("/_mock/clock/advance", &json!({"by": by}))
+            .expect(200)
+            .json()
+    };
+    advance(&client, "59m");
+    let moved = now(&client);
+    assert_ne!(moved, first);
+    assert_eq!(receiver.requests().len(), 2);
+    drop(process);
+    let (process, client) = home.start();
+    assert_eq!(now(&client), moved);
+    assert_eq!(receiver.requests().len(), 2, "nothing is due yet");
+    advance(&client, "2m");
+    assert!(receiver.requests().len() > 2);
+    terminate(process).expect_code(0);
+    let clock = home.start();
+    assert_eq!(clock.1.get("/_mock/clock").json()["mode"], "virtual");
+    assert_ne!(now(&clock.1), moved);
+}
+
+#[test]
+fn a_clock_that_runs_never_goes_back() {
+    let home = Home::new(&["--speed", "3600x"]);
+    let now = |client: &Client| client.get("/_mock/clock").expect(200).json()["now"].clone();
+    let (process, client) = home.start();
+    post(&client, "k", "e", "late");
+    // Two hours.
+    std::thread::sleep(Duration::from_secs(2));
+    let reached = now(&client);
+    terminate(process).expect_code(0);
+    let (_process, client) = home.start();
+    assert!(now(&client).as_str() >= reached.as_str());
+}
+
+#[test]
+fn a_delivery_that_is_begun_anew_has_all_its_retries_again_after_a_restart() {
+    let home = Home::new(&["--clock", "virtual"]);
+    let receiver = Receiver::answering("503 Service Unavailable");
+    let (process, client) = home.start();
+    client
+        .post(&callbacks("k"), &registration(&receiver.url(), None))
+        .expect(201);
+    post(&client, "k", "e", "refused");
+    let idle = json!({"until": "idle"});
+    client.post("/_mock/clock/advance", &idle).expect(200);
+    let failed = over(&client, "state=failed", 3);
+    let id = failed[0]["id"].as_str().unwrap().to_owned();
+    let attempts = |client: &Client| {
+        let shown = client
+            .get(&format!("/_mock/deliveries/{id}"))
+            .expect(200)
+            .json();
+        let numbers: Vec<u64> = shown["attempts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|attempt| attempt["number"].as_u64().unwrap())
+            .collect();
+        (shown["state"].clone(), numbers)
+    };
+    assert_eq!(attempts(&client), (json!("failed"), (1..=6).collect()));
+    drop(process);
+    let (process, client) = home.start();
+    assert_eq!(attempts(&client), (json!("failed"), (1..=6).collect()));
+    let path = format!("/_mock/deliveries/{id}/redeliver");
+    client.post(&path, &Value::Null).expect(202);
+    drop(process);
+    let (_process, client) = home.start();
+    client.post("/_mock/clock/advance", &idle).expect(200);
+    assert_eq!(attempts(&client), (json!("failed"), (1..=12).collect()));
+}
+
+#[test]
+fn a_registration_that_is_made_later_gets_nothing_of_before() {
+    let home = Home::new(&[]);
+    let receiver = Receiver::answering("200 OK");
+    let (process, client) = home.start();
+    client
+        .post(&callbacks("k"), &registration(&receiver.url(), None))
+        .expect(201);
+    post(&client, "k", "e", "quick");
+    over(&client, "company_key=k", 4);
+    // One that says it has been there all the time, and one that takes more from now on.
+    let mut late = registration(&format!("{}/late", receiver.url()), None);
+    late["start_date"] = "2017-01-01".into();
+    client.post(&callbacks("k"), &late).expect(201);
+    drop(process);
+    let (process, client) = home.start();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(deliveries(&client, "company_key=k").unwrap().len(), 4);
+    assert_eq!(receiver.requests().len(), 4);
+    terminate(process).expect_code(0);
+}
+
+#[test]
+fn what_is_over_is_kept_within_bounds_and_what_is_not_for_good() {
+    let home = Home::new(&["--keep-rows", "200"]);
+    let receiver = Receiver::answering("200 OK");
+    let (process, client) = home.start();
+    client
+        .post(&callbacks("k"), &registration(&receiver.url(), None))
+        .expect(201);
+    post(&client, "k", "pending", "late");
+    for number in 0..150 {
+        post(&client, "k", &format!("e{number}"), "refused");
+    }
+    let bounded = |client: &Client| {
+        let began = Instant::now();
+        loop {
+            let kept = deliveries(client, "company_key=k").unwrap();
+            let is_over = |one: &&Value| one["state"] == "accepted";
+            // Those of the pending event come on top.
+            if kept.iter().filter(is_over).count() <= 202 && home.rows("events") < 70 {
+                return kept;
+            }
+            assert!(began.elapsed() < PATIENCE, "{} are kept", kept.len());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    while receiver.requests().len() < 452 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let kept = bounded(&client);
+    let has = |kept: &[Value], event_id: &str| kept.iter().any(|one| one["event_id"] == event_id);
+    assert!(has(&kept, "pending") && has(&kept, "e149") && !has(&kept, "e0"));
+    // The second event was the first to go.
+    let answer = client.get("/_mock/deliveries/2-0-1");
+    answer.expect(404);
+    assert!(home.rows("attempts") < 230);
+    drop(process);
+    let (process, client) = home.start();
+    let kept = bounded(&client);
+    assert!(has(&kept, "pending") && has(&kept, "e149") && !has(&kept, "e0"));
+    assert!(kept.iter().any(|one| one["state"] == "pending"));
+    terminate(process).expect_code(0);
+    assert_eq!(receiver.requests().len(), 452, "nothing comes again");
+}
+
+#[test]
+fn what_is_over_is_kept_for_a_while() {
+    let home = Home::new(&["--keep", "1s"]);
+    let receiver = Receiver::answering("200 OK");
+    let (process, client) = home.start();
+    client
+        .post(&callbacks("k"), &registration(&receiver.url(), None))
+        .expect(201);
+    post(&client, "k", "pending", "late");
+    post(&client, "k", "over", "refused");
+    over(&client, "event_id=over", 3);
+    let began = Instant::now();
+    while home.rows("events") > 1 {
+        assert!(began.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(began.elapsed() > Duration::from_millis(500));
+    let left = deliveries(&client, "").unwrap();
+    assert!(
+        left.iter().all(|one| one["event_id"] == "pending"),
+        "{left:?}"
+    );
+    terminate(process).expect_code(0);
+}
+
+#[test]
+fn files_that_are_not_ours_are_refused_and_left_alone() {
+    let home = Home::new(&[]);
+    let refused = |words: &[&str]| {
+        let before = fs::read(home.data()).unwrap();
+        let ran = Process::start(&mut home.command()).end().expect_code(2);
+        for word in words {
+            assert!(ran.err.contains(word), "{word}: {}", ran.err);
+        }
+        assert!(fs::read(home.data()).unwrap() == before, "it was touched");
+    };
+    let sqlite = |text: &str| {
+        let _ = fs::remove_file(home.data());
+        let connection = rusqlite::Connection::open(home.data()).unwrap();
+        connection.execute_batch(text).unwrap();
+    };
+    fs::write(home.data(), "a diary, not a database of any kind").unwrap();
+    refused(&[
+        "state.sqlite",
+        "it is not an SQLite file",
+        "name another file",
+    ]);
+    sqlite("CREATE TABLE diary (day TEXT)");
+    refused(&[
+        "it is an SQLite file of another program",
+        "name another file",
+    ]);
+    // A journal of `run`.
+    let scenario = "scenario: S\njourneys: {a: {message: {type: sms, text: Hi}}}\nevents:\n\
+                    - {event_type: t, count: 1, event_data: {mdn: \"+15555550100\"}, journey: a}\n";
+    fs::write(home.folder.path().join("s.yaml"), scenario).unwrap();
+    fs::remove_file(home.data()).unwrap();
+    let mut run = program();
+    run.current_dir(home.folder.path());
+    run.args([
+        "run",
+        "s.yaml",
+        "--speed",
+        "max",
+        "--journal",
+        "state.sqlite",
+    ]);
+    Process::start(&mut run).end().expect_code(0);
+    refused(&["it is the journal of a `vibes-mock run`"]);
+    // One of a later version.
+    fs::remove_file(home.data()).unwrap();
+    terminate(home.start().0).expect_code(0);
+    let connection = rusqlite::Connection::open(home.data()).unwrap();
+    connection
+        .execute_batch("PRAGMA journal_mode = DELETE; PRAGMA user_version = 99")
+        .unwrap();
+    drop(connection);
+    refused(&[
+        "its tables are of version 99",
+        "use the vibes-mock that wrote it",
+    ]);
+}
+
+#[test]
+fn two_servers_do_not_use_one_file() {
+    let home = Home::new(&[]);
+    let (process, client) = home.start();
+    let ran = Process::start(&mut home.command()).end().expect_code(2);
+    assert!(
+        ran.err.contains("another `vibes-mock serve` is using it"),
+        "{}",
+        ran.err
+    );
+    post(&client, "k", "e", "quick");
+    terminate(process).expect_code(0);
+    let (process, client) = home.start();
+    assert_eq!(deliveries(&client, "event_id=e").unwrap().len(), 4);
+    terminate(process).expect_code(0);
+}
+
+#[test]
+fn a_full_disk_refuses_what_is_new_and_serves_the_rest() {
+    let home = Home::new(&[]);
+    let words: Vec<String> = std::iter::once(env!("CARGO_BIN_EXE_vibes-mock"))
+        .chain(home.words())
+        .map(|word| format!("'{word}'"))
+        .collect();
+    // In blocks of 512 bytes; the signal that goes with it is not for us.
+    let script = format!("trap '' XFSZ; ulimit -S -f 400; exec {}", words.join(" "));
+    let mut shell = program_of("sh", home.folder.path());
+    let receiver = Receiver::answering("200 OK");
+    let (process, client) = home.start_as(shell.args(["-c", &script]));
+    let made = client.post(&callbacks("k"), &registration(&receiver.url(), None));
+    let own = made.expect(201).json()["url"].as_str().unwrap().to_owned();
+    let path = "/companies/k/events";
+    let mut accepted = 0;
+    let refused = loop {
+        let mut big = event(&format!("e{accepted}"), "late");
+        big["event_data"]["note"] = "x".repeat(8000).into();
+        let answer = client.post(path, &big);
+        match answer.status {
+            202 => accepted += 1,
+            _ => break answer.expect(503),
+        }
+        assert!(accepted < 1000, "the disk is not full");
+    };
+    assert!(
+        refused.body.contains("no room") || refused.body.contains("disk"),
+        "{refused:?}"
+    );
+    // What was refused is not there, and can be tried again.
+    let other = registration(&format!("{}/other", receiver.url()), None);
+    for _ in 0..2 {
+        let answer = client.post(&callbacks("k"), &other);
+        assert!([201, 503].contains(&answer.status), "{answer:?}");
+        if answer.status == 201 {
+            break;
+        }
+    }
+    client.get(&own).expect(200);
+    let shown = deliveries(&client, "company_key=k").unwrap();
+    let refused_one = format!("e{accepted}");
+    assert!(
+        !shown
+            .iter()
+            .any(|one| one["event_id"] == *refused_one && one["state"] == "pending")
+    );
+    // There is room again.
+    let more = Command::new("prlimit")
+        .args([&format!("--pid={}", process.id()), "--fsize=unlimited"])
+        .status();
+    if more.is_ok_and(|status| status.success()) {
+        post(&client, "k", "there-is-room", "late");
+        accepted += 1;
+    }
+    drop(process);
+    let (process, client) = home.start();
+    client.get(&own).expect(200);
+    let shown = deliveries(&client, "company_key=k").unwrap();
+    let events: std::collections::HashSet<&str> = shown
+        .iter()
+        .map(|one| one["event_id"].as_str().unwrap())
+        .collect();
+    assert_eq!(events.len(), accepted);
+    terminate(process).expect_code(0);
+}
+
+fn program_of(name: &str, folder: &std::path::Path) -> Command {
+    let mut command = Command::new(name);
+    command
+        .current_dir(folder)
+        .stdin(std::process::Stdio::null());
+    command
 }

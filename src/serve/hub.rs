@@ -370,13 +370,7 @@ impl Hub {
             if one.due <= now && !self.clock.is_moved() {
                 self.hand_over(one.due, usize::MAX);
             }
-            self.send(
-                &one.place,
-                one.registration,
-                one.sent,
-                one.attempt,
-                one.due,
-            );
+            self.send(&one.place, one.registration, one.sent, one.attempt, one.due);
         }
     }
 
@@ -1122,16 +1116,23 @@ impl Hub {
         });
     }
 
-    /// Saves how far a clock that runs has come, if anything has happened since: it goes on from there even if the
-    /// machine's clock has gone back, or if it runs faster than that.
+    /// Saves how far a clock that runs has come: it goes on from there even if the machine's clock has gone back, or
+    /// if it runs faster than that.
     pub fn save_clock(&self) {
+        if !self.clock.is_moved() {
+            let _ = self.save(|| data::Change::Clock { now: self.now() });
+        }
+    }
+
+    /// Likewise, unless nothing has happened since the last time. Called from time to time.
+    pub fn save_clock_in_use(&self) {
         let counts = &self.counts;
         let done = [&counts.events, &counts.attempts, &counts.unmatched]
             .map(|count| count.load(Ordering::Relaxed))
             .iter()
             .sum();
-        if !self.clock.is_moved() && self.clock_saved.swap(done, Ordering::Relaxed) != done {
-            let _ = self.save(|| data::Change::Clock { now: self.now() });
+        if self.clock_saved.swap(done, Ordering::Relaxed) != done {
+            self.save_clock();
         }
     }
 

@@ -16,8 +16,8 @@ pub enum LogFormat {
 /// Begins to say it. `VIBES_MOCK_LOG` chooses how much, as `RUST_LOG` does elsewhere. Within a program that has
 /// its own way already, that one stays.
 pub fn init(format: LogFormat) {
-    let filter =
-        EnvFilter::try_from_env("VIBES_MOCK_LOG").unwrap_or_else(|_| EnvFilter::new("info,tokio_cron_scheduler=warn"));
+    let filter = EnvFilter::try_from_env("VIBES_MOCK_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,tokio_cron_scheduler=warn"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -109,7 +109,7 @@ impl Setup {
             loop {
                 ticks.tick().await;
                 tidied.tidy();
-                tidied.save_clock();
+                tidied.save_clock_in_use();
             }
         });
         ready(address, &hub);

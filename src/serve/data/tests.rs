@@ -588,7 +588,10 @@ fn what_is_not_ours_is_refused_and_left_as_it_is() {
             sqlite("journal.sqlite", &journal),
             "it is the journal of a `vibes-mock run`\nname another",
         ),
-        (newer, "its tables are of version 99, and this vibes-mock (0"),
+        (
+            newer,
+            "its tables are of version 99, and this vibes-mock (0",
+        ),
         (folder.path().to_owned(), "directory\nname another"),
     ] {
         let before = std::fs::read(&path).ok();
