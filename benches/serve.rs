@@ -164,13 +164,12 @@ fn serve(data: &[&str]) -> Any<()> {
         data: data.first().map(Into::into),
         ..Setup::default()
     };
-    runtime()?.block_on(setup.serve(
-        |address, _| {
-            let _ = say(address);
-        },
-        std::future::pending(),
-    ))?;
-    Ok(())
+    runtime()?.block_on(async {
+        let started = setup.start().await?;
+        say(started.address)?;
+        started.serve(std::future::pending()).await;
+        Ok(())
+    })
 }
 
 /// Posts events over 32 connections and prints what came of it. `how` is JSON: `seconds`, `rate` (events a

@@ -325,6 +325,12 @@ impl Timeline {
         self.stopped = true;
     }
 
+    /// Goes by other settings from here on.
+    pub fn set(&mut self, settings: &Settings) {
+        self.policy = settings.retry;
+        self.downed = settings.downed;
+    }
+
     /// Puts a callback in that the feed does not bring: that attempt at it, due then.
     pub fn push(&mut self, callback: Callback, attempt: u32, due: u64) {
         self.retries.push(Reverse(Retry {

@@ -67,6 +67,7 @@ enum Command {
     )]
     Replay(replay::Args),
     /// Stand in for the Vibes API: registrations, campaigns, events, and a control API for tests
+    #[command(mut_args(serve::unless_empty))]
     Serve(Box<serve::Args>),
     /// Print a JSON Schema
     Schema(schema::Args),

@@ -18,6 +18,7 @@ use super::target::Target;
 use super::{Attempt, Ending, Observer, OnRecord, Progress, Recorder, Stepper, locked};
 use crate::fault::{Fault, FaultKind};
 use crate::plan::{Callback, PlanError};
+use crate::scenario::Settings;
 use crate::timeline::{Due, Job, Now, PASSED_AT_ONCE, Timeline, Verdict};
 
 /// So many attempts that a fault slows or breaks have connections of their own at once, beside the others.
@@ -147,8 +148,13 @@ impl Lane {
     /// Begins with what waits.
     pub fn begin(self: &Arc<Self>, stepper: Option<Stepper>) {
         let mut state = self.lock();
+        self.wake(&mut state, stepper);
+    }
+
+    /// Sees to it that somebody looks at what waits.
+    fn wake(self: &Arc<Self>, state: &mut State, stepper: Option<Stepper>) {
         if state.workers == 0 {
-            self.spawn(&mut state, stepper);
+            self.spawn(state, stepper);
         } else if state.has_leader {
             self.changed.notify_one();
         }
@@ -159,18 +165,17 @@ impl Lane {
         let mut state = self.lock();
         state.timeline.push(callback, attempt, due);
         state.closing = false;
-        let held = state.held;
-        drop(state);
-        if !held {
-            self.begin(None);
+        if !state.held {
+            self.wake(&mut state, None);
         }
     }
 
     /// Under a clock that is moved by hand: sends what is due by it, or nothing from here on.
     pub fn hold(self: &Arc<Self>, held: bool) {
-        self.lock().held = held;
+        let mut state = self.lock();
+        state.held = held;
         if !held {
-            self.begin(None);
+            self.wake(&mut state, None);
         }
     }
 
@@ -194,9 +199,11 @@ impl Lane {
         }
     }
 
-    /// Sends to another target from the next attempt on.
-    pub fn retarget(&self, target: Arc<Target>) {
-        self.lock().target = target;
+    /// Sends to another target, by other settings, from the next attempt on.
+    pub fn retarget(&self, target: Arc<Target>, settings: &Settings) {
+        let mut state = self.lock();
+        state.target = target;
+        state.timeline.set(settings);
     }
 
     /// What the clock behind its own shows when its own shows zero, in nanoseconds.

@@ -1,7 +1,7 @@
 //! Getting callbacks to a destination: what is due is taken from the timeline, sent, and its answer
 //! given back. The only HTTP client.
 //!
-//! A destination is a [`Lane`](lane::Lane): its queue, its connections and what became of them. An
+//! A destination is a `Lane` of `lane`: its queue, its connections and what became of them. An
 //! [`Engine`] carries one out to its end; a server keeps one for each registration.
 
 pub mod answer;

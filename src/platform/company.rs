@@ -137,6 +137,10 @@ pub struct Delivery {
     pub next: u64,
     /// What was tried, oldest first.
     pub attempts: Vec<Attempt>,
+    /// The number of the latest attempt that has ended; it may not be in `attempts` yet.
+    pub latest: u32,
+    /// The number of the last attempt before it was begun anew; 0 if it was not.
+    pub before: u32,
 }
 
 /// How a delivery stands.
@@ -479,7 +483,7 @@ impl Company {
         &mut self,
         seq: u64,
         mut event: Event,
-        deliveries: Vec<(u16, Delivery)>,
+        deliveries: Vec<Restored>,
         unmatched: &[u16],
         open: &mut Vec<Open>,
     ) {
@@ -488,7 +492,15 @@ impl Company {
                 callback.fate = Fate::Unmatched;
             }
         }
-        for (step, delivery) in deliveries {
+        // Steps that had more destinations than are known.
+        let mut lacking = Vec::new();
+        for group in deliveries.chunk_by(|one, next| one.step == next.step) {
+            let told = group.iter().map(|one| one.destinations).max();
+            if told.is_none_or(|told| told == 0 || group.len() < usize::from(told)) {
+                lacking.extend(group.first().map(|one| one.step));
+            }
+        }
+        for Restored { step, delivery, .. } in deliveries {
             let Some(callback) = event.callbacks.get_mut(usize::from(step)) else {
                 continue;
             };
@@ -515,8 +527,11 @@ impl Company {
         kept.open = ahead;
         let mut wanted = Vec::new();
         for step in steps {
-            // Some may have been handed over and not been tried when the program ended.
-            self.wanted(seq, step, &mut wanted);
+            wanted.clear();
+            if lacking.contains(&step) {
+                // Some were handed over and had not been tried when the program ended.
+                self.wanted(seq, step, &mut wanted);
+            }
             let Some(event) = self.events.get_mut(&seq) else {
                 return;
             };
@@ -526,7 +541,12 @@ impl Company {
                 continue;
             };
             for id in wanted.drain(..) {
-                if !known.iter().any(|delivery| delivery.registration == id) {
+                // One that was made later, though it says that it starts earlier, never got it.
+                let was_there = self
+                    .registrations
+                    .get(&id)
+                    .is_some_and(|registration| registration.created_at <= instant(due));
+                if was_there && !known.iter().any(|delivery| delivery.registration == id) {
                     known.push(Delivery::new(id, due));
                 }
             }
@@ -535,7 +555,7 @@ impl Company {
                 open.push(Open::Delivery {
                     step,
                     registration: delivery.registration,
-                    attempt: delivery.attempts.len() as u32 + 1,
+                    attempt: delivery.latest.saturating_sub(delivery.before) + 1,
                     due: delivery.next,
                 });
             }
@@ -547,19 +567,20 @@ impl Company {
         self.events.get(&seq).is_none_or(|event| event.open == 0)
     }
 
-    /// How many attempts were made at a delivery.
-    pub fn attempts(&self, id: DeliveryId) -> usize {
-        let callback = self
-            .events
-            .get(&id.seq)
-            .and_then(|event| event.callbacks.get(usize::from(id.step)));
-        match callback.map(|callback| &callback.fate) {
-            Some(Fate::Deliveries(deliveries)) => deliveries
-                .iter()
-                .find(|delivery| delivery.registration == id.registration)
-                .map_or(0, |delivery| delivery.attempts.len()),
-            _ => 0,
-        }
+    /// Gives an attempt that has ended its number, counted through also over a delivery that was begun anew; and
+    /// says to how many destinations the callback goes. None if there is no such delivery.
+    pub fn number_attempt(&mut self, id: DeliveryId) -> Option<(u32, u16)> {
+        let event = self.events.get_mut(&id.seq)?;
+        let callback = event.callbacks.get_mut(usize::from(id.step))?;
+        let Fate::Deliveries(deliveries) = &mut callback.fate else {
+            return None;
+        };
+        let destinations = u16::try_from(deliveries.len()).unwrap_or(u16::MAX);
+        let delivery = deliveries
+            .iter_mut()
+            .find(|delivery| delivery.registration == id.registration)?;
+        delivery.latest = delivery.latest.saturating_add(1);
+        Some((delivery.latest, destinations))
     }
 
     /// An event by its place in the order of coming.
@@ -623,15 +644,21 @@ impl Company {
         })
     }
 
-    /// An attempt has ended.
+    /// An attempt has ended, and has a number. One may be told of after a later one; that one then says how the
+    /// delivery stands.
     pub fn attempted(&mut self, id: DeliveryId, attempt: Attempt, next: Next) -> Option<Settled> {
         let (open, delivery) = self.delivery_mut(id)?;
         let was_over = delivery.state.is_over();
-        delivery.attempts.push(attempt);
-        delivery.state = State::after(next);
-        if let Next::Retry(due) = next {
-            delivery.next = due;
+        let place = delivery
+            .attempts
+            .partition_point(|earlier| earlier.number < attempt.number);
+        if place == delivery.attempts.len() {
+            delivery.state = State::after(next);
+            if let Next::Retry(due) = next {
+                delivery.next = due;
+            }
         }
+        delivery.attempts.insert(place, attempt);
         match (was_over, delivery.state.is_over()) {
             (false, true) => *open -= 1,
             (true, false) => *open += 1,
@@ -666,6 +693,7 @@ impl Company {
         }
         delivery.state = State::Pending;
         delivery.next = now;
+        delivery.before = delivery.latest;
         event.open += 1;
         Ok(Redelivery {
             outcome: callback.outcome,
@@ -683,6 +711,25 @@ impl Company {
             .iter_mut()
             .find(|delivery| delivery.registration == id.registration)?;
         Some((&mut event.open, delivery))
+    }
+
+    /// Takes back an event that could not be promised, unless something has been done about it already.
+    pub fn withdraw(&mut self, seq: u64) {
+        let untouched = |event: &Event| {
+            let mut fates = event.callbacks.iter().map(|callback| &callback.fate);
+            fates.all(|fate| matches!(fate, Fate::Ahead))
+        };
+        if !self.events.get(&seq).is_some_and(untouched) {
+            return;
+        }
+        if let Some(event) = self.events.remove(&seq)
+            && self.latest.get(&event.event_id) == Some(&seq)
+        {
+            match event.earlier {
+                Some(earlier) => self.latest.insert(event.event_id, earlier),
+                None => self.latest.remove(&event.event_id),
+            };
+        }
     }
 
     /// Forgets an event of which nothing more comes; false if there is none such.
@@ -718,6 +765,17 @@ impl Company {
     }
 }
 
+/// A delivery that is taken up again.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// The callback's place in the journey.
+    pub step: u16,
+    /// What is known of it.
+    pub delivery: Delivery,
+    /// To how many destinations the callback went; 0 if that is not known.
+    pub destinations: u16,
+}
+
 /// What is still to be done about an event that was taken up again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
@@ -749,6 +807,8 @@ impl Delivery {
             state: State::Pending,
             next: due,
             attempts: Vec::new(),
+            latest: 0,
+            before: 0,
         }
     }
 }

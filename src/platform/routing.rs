@@ -227,7 +227,11 @@ pub fn decide(
         ));
     }
     let scenario = scenario
-        .or_else(|| playbooks.first().map(Arc::clone))
+        .or_else(|| {
+            let says = |playbook: &&Arc<Scenario>| playbook.serving.wording.is_some();
+            let telling = playbooks.iter().find(says).or(playbooks.first());
+            telling.map(Arc::clone)
+        })
         .unwrap_or_else(|| Arc::clone(&NOTHING_SAID));
     let mut steps = Vec::new();
     let mut rng = draw::generator(seed, posted.number, Purpose::Delays);

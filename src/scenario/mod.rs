@@ -114,8 +114,9 @@ pub struct Settings {
     pub downed: Downed,
 }
 
-/// What only a server minds; each is absent where the file does not say it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a server, which knows several files, must tell from what is as usual; each is absent where the file does
+/// not say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Serving {
     /// What becomes of an event that no campaign and no route takes.
     pub routing: Option<RoutingMode>,
@@ -123,6 +124,14 @@ pub struct Serving {
     pub duplicate_event_id: Option<DuplicateEventId>,
     /// Whether the platform's limits hold.
     pub enforce_limits: Option<bool>,
+    /// What to do about passing failures.
+    pub retry: Option<RetryPolicy>,
+    /// For one attempt.
+    pub timeout: Option<Duration>,
+    /// When a destination counts as down.
+    pub downed: Option<Downed>,
+    /// Whether anything is said about bodies and parts: it is as the file has it then.
+    pub wording: Option<()>,
 }
 
 impl Serving {
@@ -132,6 +141,21 @@ impl Serving {
             routing: self.routing.or(other.routing),
             duplicate_event_id: self.duplicate_event_id.or(other.duplicate_event_id),
             enforce_limits: self.enforce_limits.or(other.enforce_limits),
+            retry: self.retry.or(other.retry),
+            timeout: self.timeout.or(other.timeout),
+            downed: self.downed.or(other.downed),
+            wording: self.wording.or(other.wording),
+        }
+    }
+
+    /// The settings of deliveries.
+    pub fn settings(self) -> Settings {
+        let usual = Settings::default();
+        Settings {
+            retry: self.retry.unwrap_or(usual.retry),
+            timeout: self.timeout.unwrap_or(usual.timeout),
+            downed: self.downed.unwrap_or(usual.downed),
+            ..usual
         }
     }
 }

@@ -23,7 +23,9 @@ use crate::delivery::policy::Policy;
 use crate::delivery::target::Target;
 use crate::delivery::tls::Transport;
 use crate::plan;
-use crate::platform::company::{self, Company, DeliveryId, Event, Open, State, instant, nanos};
+use crate::platform::company::{
+    self, Company, DeliveryId, Event, Open, Restored, State, instant, nanos,
+};
 use crate::platform::routing;
 use crate::run::CONNECTIONS;
 use crate::scenario::model::DuplicateEventId;
@@ -47,6 +49,9 @@ const MAX_EVENTS_A_SECOND: u32 = 300;
 const MAX_CALLS_A_SECOND: u32 = 100;
 /// How long connections to a destination stay when nothing is left to do.
 const LINGER: Duration = Duration::from_millis(900);
+
+/// So many deliveries that are over are kept, unless it is said otherwise.
+pub const KEEP_ROWS: usize = 100_000;
 
 /// How a server is to be.
 #[derive(Clone, Debug)]
@@ -73,7 +78,7 @@ impl Default for Options {
             allow_destinations: Vec::new(),
             probe_destinations: false,
             keep: Duration::from_secs(24 * 60 * 60),
-            keep_rows: 100_000,
+            keep_rows: KEEP_ROWS,
         }
     }
 }
@@ -99,16 +104,6 @@ struct Rules {
     /// In the order in which they are asked.
     playbooks: Vec<Arc<Scenario>>,
     serving: Serving,
-}
-
-impl Rules {
-    /// Settings of deliveries: those of the first scenario.
-    fn settings(&self) -> Settings {
-        let first = self.playbooks.first();
-        first
-            .map(|first| first.settings.clone())
-            .unwrap_or_default()
-    }
 }
 
 /// What a company has asked for in a second of real time.
@@ -192,6 +187,15 @@ impl Ord for Due {
     }
 }
 
+/// A delivery that was under way when the server ended.
+struct Begun {
+    place: Arc<Place>,
+    registration: u64,
+    sent: plan::Callback,
+    attempt: u32,
+    due: u64,
+}
+
 /// What is over and kept for a while, oldest first.
 #[derive(Default)]
 struct Kept {
@@ -248,6 +252,8 @@ pub struct Hub {
     registrations: AtomicU64,
     campaigns: AtomicU32,
     data: Option<Data>,
+    /// What had been counted when the clock was saved last.
+    clock_saved: AtomicU64,
     policy: Arc<Policy>,
     transport: Transport,
     /// What has changed, for those who watch.
@@ -300,6 +306,7 @@ impl Hub {
             registrations: AtomicU64::new(1),
             campaigns: AtomicU32::new(1),
             data,
+            clock_saved: AtomicU64::new(0),
             transport: Transport::default(),
             changes: Changes::default(),
             counts: Counts::default(),
@@ -310,6 +317,10 @@ impl Hub {
         });
         if let Some(saved) = saved {
             hub.restore(saved)?;
+        }
+        if hub.clock.is_moved() && reached.is_none() {
+            // So that it stands there after the next start, too.
+            let _ = hub.save(|| data::Change::Clock { now: from });
         }
         hub.set_crons();
         Ok(hub)
@@ -355,39 +366,65 @@ impl Hub {
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(Arc::clone(&known.key), place);
         }
+        let mut begun = Vec::new();
         saved
             .events(|kept| {
-                self.restore_event(kept)
+                self.restore_event(kept, &mut begun)
                     .map_err(|error| damaged("an event", error))
             })
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string())?;
+        self.resume(begun);
+        Ok(())
     }
 
-    fn restore_event(&self, kept: data::KeptEvent) -> Result<(), serde_json::Error> {
+    /// Goes on with what was under way, in the order in which it is due, and with what has become due meanwhile.
+    fn resume(&self, mut begun: Vec<Begun>) {
+        begun.sort_by_key(|one| one.due);
+        let now = self.now();
+        for one in begun {
+            if one.due <= now && !self.clock.is_moved() {
+                self.hand_over(one.due, usize::MAX);
+            }
+            self.send(&one.place, one.registration, one.sent, one.attempt, one.due);
+        }
+    }
+
+    /// Takes up an event that was saved; attempts that are to be made at it are put into `begun`.
+    fn restore_event(
+        &self,
+        kept: data::KeptEvent,
+        begun: &mut Vec<Begun>,
+    ) -> Result<(), serde_json::Error> {
         let Some(place) = self.find(&kept.company) else {
             return Ok(());
         };
         let event: Event = serde_json::from_str(&kept.json)?;
-        let mut deliveries: Vec<(u16, company::Delivery)> = Vec::new();
+        let mut deliveries: Vec<Restored> = Vec::new();
         for attempt in kept.attempts {
-            let of_last = deliveries.last_mut().filter(|(step, last)| {
-                *step == attempt.step && last.registration == attempt.registration
-            });
-            let delivery = match of_last {
-                Some((_, delivery)) => delivery,
-                None => {
-                    let begun = company::Delivery::new(attempt.registration, attempt.at);
-                    deliveries.push((attempt.step, begun));
-                    let Some((_, begun)) = deliveries.last_mut() else {
-                        continue;
-                    };
-                    begun
-                }
+            let is_of = |last: &Restored| {
+                last.step == attempt.step && last.delivery.registration == attempt.registration
             };
+            if !deliveries.last().is_some_and(is_of) {
+                deliveries.push(Restored {
+                    step: attempt.step,
+                    delivery: company::Delivery::new(attempt.registration, attempt.at),
+                    destinations: 0,
+                });
+            }
+            let Some(restored) = deliveries.last_mut() else {
+                continue;
+            };
+            restored.destinations = attempt.destinations;
+            let delivery = &mut restored.delivery;
+            delivery.latest = attempt.attempt;
             delivery.state = match attempt.state {
                 data::State::Accepted => State::Accepted,
                 data::State::Failed => State::Failed,
                 data::State::Retrying => State::Retrying,
+                data::State::Again => {
+                    delivery.before = attempt.attempt;
+                    State::Pending
+                }
             };
             delivery.next = attempt.retry_at.unwrap_or(attempt.at);
             delivery.attempts.push(company::Attempt {
@@ -439,7 +476,13 @@ impl Hub {
                     Some((outcome, part)),
                 ) => {
                     let sent = plan::Callback::of_event((kept.seq, step), due, outcome, part);
-                    self.send(&place, registration, sent, attempt, due);
+                    begun.push(Begun {
+                        place: Arc::clone(&place),
+                        registration,
+                        sent,
+                        attempt,
+                        due,
+                    });
                 }
                 _ => {}
             }
@@ -508,6 +551,9 @@ impl Hub {
     /// Takes other scenarios from here on.
     pub fn set_folder(&self, folder: Vec<Loaded>) {
         *self.folder.write().unwrap_or_else(PoisonError::into_inner) = folder.into();
+        for place in self.places() {
+            self.refresh(&place);
+        }
         self.set_crons();
         self.tell_all(What::Reloaded { ok: true });
     }
@@ -559,6 +605,26 @@ impl Hub {
         self.data.as_ref().map(|data| data.write(change()))
     }
 
+    /// Likewise, for something of a company's, while its lock is held. Once the company is forgotten nothing of it
+    /// is written any more: it is as if it had come before.
+    pub fn save_for(
+        &self,
+        place: &Place,
+        change: impl FnOnce() -> data::Change,
+    ) -> Option<Written> {
+        match place.forgotten.load(Ordering::Relaxed) {
+            true => None,
+            false => self.save(change),
+        }
+    }
+
+    /// Waits until the disk has caught up, if there is one to be written to.
+    pub async fn room(&self) {
+        if let Some(data) = &self.data {
+            data.room().await;
+        }
+    }
+
     /// Tells those who watch of a change of a company's.
     pub fn tell(&self, place: &Place, what: What) {
         self.changes.push(Change {
@@ -588,7 +654,7 @@ impl Hub {
         &self,
         place: &Arc<Place>,
         posted: &PostedEvent,
-    ) -> Result<(Arc<str>, Option<Written>), Problem> {
+    ) -> Result<(Arc<str>, u64, Option<Written>), Problem> {
         let seq = self.seqs.fetch_add(1, Ordering::Relaxed);
         let event_id: Arc<str> = match &posted.event_id {
             Some(event_id) => event_id.as_str().into(),
@@ -630,7 +696,7 @@ impl Hub {
             rule,
         );
         let written = self.begin(place, company, seq, event);
-        Ok((event_id, written))
+        Ok((event_id, seq, written))
     }
 
     /// Keeps an event and puts its callbacks into the schedule.
@@ -643,7 +709,7 @@ impl Hub {
     ) -> Option<Written> {
         let event = company.keep(seq, event);
         // Queued under the company's lock, so that nothing about the event can come before it.
-        let written = self.save(|| data::Change::Event {
+        let written = self.save_for(place, || data::Change::Event {
             company: Arc::clone(&place.key),
             seq,
             json: serde_json::to_string(event).unwrap_or_default(),
@@ -771,16 +837,21 @@ impl Hub {
     }
 
     /// Sets the routes of a company: a scenario and its text; none drops them.
-    pub fn set_routes(&self, place: &Place, routes: Option<(Scenario, String)>) -> Option<Written> {
+    pub fn set_routes(
+        &self,
+        place: &Arc<Place>,
+        routes: Option<(Scenario, String)>,
+    ) -> Option<Written> {
         let mut company = place.company();
         let (scenario, text) = routes.unzip();
         company.routes = scenario.map(Arc::new);
-        let written = self.save(|| data::Change::Routes {
+        let written = self.save_for(place, || data::Change::Routes {
             company: Arc::clone(&place.key),
             text,
         });
         drop(company);
         *locked(&place.rules) = None;
+        self.refresh(place);
         self.tell(place, What::Routes);
         written
     }
@@ -861,14 +932,18 @@ impl Hub {
                     step: callback.step(),
                     registration,
                 };
+                let numbered = place.company().number_attempt(id);
+                let Some((number, destinations)) = numbered else {
+                    return;
+                };
                 let made = company::Attempt {
-                    number: attempt,
+                    number,
                     at: due,
                     latency_us: 0,
                     result: Err((FailureKind::ConnectionFailed, why.into())),
                     answer: None,
                 };
-                let _ = self.save_attempt(place, id, &made, Next::GaveUp);
+                let _ = self.save_attempt(place, id, &made, Next::GaveUp, destinations);
                 self.attempted(place, id, made, Next::GaveUp, Duration::ZERO);
             }
         }
@@ -878,7 +953,7 @@ impl Hub {
         if let Some(lane) = locked(&place.lanes).get(&registration) {
             return Ok(Arc::clone(lane));
         }
-        let settings = self.rules(place).settings();
+        let settings = self.rules(place).serving.settings();
         let target = {
             let company = place.company();
             let known = company.registrations.get(&registration);
@@ -944,30 +1019,26 @@ impl Hub {
         Arc::clone(&self.policy)
     }
 
-    /// A registration was made or changed: its lane goes to where it says now.
-    pub fn registered(&self, place: &Arc<Place>, registration: &Registration) -> Option<Written> {
-        let written = self.save(|| data::Change::Registration {
-            company: Arc::clone(&place.key),
-            id: registration.callback_id,
-            json: serde_json::to_string(registration).unwrap_or_default(),
-        });
-        self.tell(place, What::Registration(registration.callback_id));
-        written
-    }
-
     /// Lets a registration's lane go to where the registration says now.
     pub fn retarget(&self, place: &Arc<Place>, registration: u64) {
         let Some(lane) = locked(&place.lanes).get(&registration).cloned() else {
             return;
         };
-        let settings = self.rules(place).settings();
+        let settings = self.rules(place).serving.settings();
         let target = {
             let company = place.company();
             let known = company.registrations.get(&registration);
             known.map(|known| self.target(known, &settings))
         };
         if let Some(Ok(target)) = target {
-            lane.retarget(Arc::new(target));
+            lane.retarget(Arc::new(target), &settings);
+        }
+    }
+
+    /// Lets a company's lanes go by the settings of now.
+    fn refresh(&self, place: &Arc<Place>) {
+        for (registration, _) in place.lanes() {
+            self.retarget(place, registration);
         }
     }
 
@@ -978,11 +1049,9 @@ impl Hub {
         id: DeliveryId,
         made: &company::Attempt,
         next: Next,
+        destinations: u16,
     ) -> Option<Written> {
-        if place.forgotten.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.save(|| data::Change::Attempt {
+        self.save_for(place, || data::Change::Attempt {
             seq: id.seq,
             step: id.step,
             registration: id.registration,
@@ -1005,6 +1074,7 @@ impl Hub {
                 .map(|(kind, detail)| (kind.name(), detail.to_string())),
             answer: made.answer.clone(),
             latency_us: made.latency_us,
+            destinations,
         })
     }
 
@@ -1067,6 +1137,26 @@ impl Hub {
         });
     }
 
+    /// Saves how far a clock that runs has come: it goes on from there even if the machine's clock has gone back, or
+    /// if it runs faster than that.
+    pub fn save_clock(&self) {
+        if !self.clock.is_moved() {
+            let _ = self.save(|| data::Change::Clock { now: self.now() });
+        }
+    }
+
+    /// Likewise, unless nothing has happened since the last time. Called from time to time.
+    pub fn save_clock_in_use(&self) {
+        let counts = &self.counts;
+        let done = [&counts.events, &counts.attempts, &counts.unmatched]
+            .map(|count| count.load(Ordering::Relaxed))
+            .iter()
+            .sum();
+        if self.clock_saved.swap(done, Ordering::Relaxed) != done {
+            self.save_clock();
+        }
+    }
+
     /// Forgets what is over and has been kept long enough. Called from time to time.
     pub fn tidy(&self) {
         let now = self.began.elapsed();
@@ -1111,7 +1201,7 @@ impl Hub {
         let now = self.now();
         let mut company = place.company();
         let begun = company.redeliver(id, now)?;
-        let written = self.save(|| data::Change::Again {
+        let written = self.save_for(place, || data::Change::Again {
             seq: id.seq,
             step: id.step,
             registration: id.registration,
@@ -1125,24 +1215,29 @@ impl Hub {
 
     /// Forgets a company: its registrations, campaigns, events and what waits.
     pub fn forget(&self, key: &str) -> Option<Written> {
-        let place = self
+        // Held until that is queued, so that nothing of a new company of that key comes before it.
+        let mut companies = self
             .companies
             .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
-        let place = place?;
+            .unwrap_or_else(PoisonError::into_inner);
+        // Also of one that is not known: the file may hold it still, if it could not be written the last time.
+        let forget = || data::Change::Forget {
+            company: key.into(),
+        };
+        let Some(place) = companies.remove(key) else {
+            return self.save(forget);
+        };
+        let mut company = place.company();
         place.forgotten.store(true, Ordering::Relaxed);
+        *company = Company::new(Arc::clone(&place.key));
+        let written = self.save(forget);
+        drop(company);
+        drop(companies);
         for (_, lane) in place.lanes() {
             lane.interrupt();
         }
         locked(&place.lanes).clear();
         locked(&self.schedule).retain(|Reverse(due)| !Arc::ptr_eq(&due.place, &place));
-        let mut company = place.company();
-        *company = Company::new(Arc::clone(&place.key));
-        let written = self.save(|| data::Change::Forget {
-            company: Arc::clone(&place.key),
-        });
-        drop(company);
         self.tell(&place, What::Forgotten);
         written
     }

@@ -2,7 +2,9 @@
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::counter::Counter;
@@ -15,6 +17,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::hub::Hub;
+use crate::delivery::answer::FailureKind;
 use crate::platform::company::Attempt;
 
 /// Bounds of the histograms, in seconds.
@@ -27,13 +30,28 @@ const BOUNDS: [f64; 12] = [
 pub struct Metrics {
     latency: Histogram,
     lag: Histogram,
-    responses: Family<Outcome, Counter>,
+    responses: Family<Labels, Counter>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Outcome {
-    /// A status, or the kind of error.
-    result: String,
+struct Labels {
+    result: Came,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+enum Came {
+    Status(u16),
+    Error(FailureKind),
+}
+
+impl EncodeLabelValue for Came {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        match self {
+            Came::Status(status) => EncodeLabelValue::encode(status, encoder),
+            Came::Error(kind) => EncodeLabelValue::encode(&kind.name(), encoder),
+        }
+    }
 }
 
 impl Default for Metrics {
@@ -52,10 +70,10 @@ impl Metrics {
         self.latency.observe(made.latency_us as f64 / 1e6);
         self.lag.observe(lag.as_secs_f64());
         let result = match &made.result {
-            Ok(status) => status.to_string(),
-            Err((kind, _)) => kind.name().to_owned(),
+            Ok(status) => Came::Status(*status),
+            Err((kind, _)) => Came::Error(*kind),
         };
-        self.responses.get_or_create(&Outcome { result }).inc();
+        self.responses.get_or_create(&Labels { result }).inc();
     }
 }
 

@@ -64,23 +64,21 @@ pub enum StartError {
     /// The file that holds its state cannot be used.
     #[error("{0}")]
     Data(String),
+    /// Nobody could be told that it is there.
+    #[error("{0}")]
+    Announce(String),
     /// The machine gave no thread or runtime.
     #[error("cannot start: {0}")]
     Machine(#[from] io::Error),
 }
 
 impl Setup {
-    /// Serves until `shutdown` comes back; then what is under way may end. `ready` is told once requests are
-    /// taken.
+    /// Takes the port and takes up what was saved; requests wait until it is served.
     ///
     /// # Errors
     ///
-    /// It did not start.
-    pub async fn serve(
-        self,
-        ready: impl FnOnce(SocketAddr, &Arc<Hub>),
-        shutdown: impl Future<Output = ()>,
-    ) -> Result<(), StartError> {
+    /// It cannot start.
+    pub async fn start(self) -> Result<Started, StartError> {
         let opened = self.data.as_deref().map(data::open).transpose();
         let opened = opened.map_err(|error| StartError::Data(error.to_string()))?;
         let (state, writing) = match opened {
@@ -90,11 +88,37 @@ impl Setup {
         let server = Server::bind(self.address, self.limits).await;
         let server = server.map_err(|error| StartError::Address(self.address, error))?;
         let address = server.address()?;
-        let closing = state.as_ref().map(|(data, _)| data.clone());
+        let writing = state.as_ref().map(|(data, _)| data.clone()).zip(writing);
         let hub = Hub::new(self.options, self.folder, state).map_err(StartError::Data)?;
         let guard = Guard::new(self.allow_hosts, self.token, self.user);
-        let dispatch = Dispatch::new(control::all(), guard)
-            .map_err(|error| StartError::Machine(io::Error::other(error.to_string())))?;
+        let dispatch = Dispatch::new(control::all(), guard).map_err(io::Error::other)?;
+        Ok(Started {
+            address,
+            hub,
+            server,
+            dispatch,
+            writing,
+            patience: self.limits.patience,
+        })
+    }
+}
+
+/// A server that has its port and is yet to be served.
+pub struct Started {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its state.
+    pub hub: Arc<Hub>,
+    server: Server,
+    dispatch: Dispatch<Hub>,
+    writing: Option<(data::Data, data::Writing)>,
+    patience: Duration,
+}
+
+impl Started {
+    /// Takes requests until `shutdown` comes back; then what is under way may end.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let hub = self.hub;
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(Arc::clone(&hub).run_clock());
         let scheduled = Arc::downgrade(&hub);
@@ -109,22 +133,23 @@ impl Setup {
             loop {
                 ticks.tick().await;
                 tidied.tidy();
+                tidied.save_clock_in_use();
             }
         });
-        ready(address, &hub);
-        let patience = self.limits.patience;
-        let cut_off = server.serve(Arc::clone(&hub), dispatch, shutdown).await;
+        let served = self.server.serve(Arc::clone(&hub), self.dispatch, shutdown);
+        let cut_off = served.await;
         if cut_off > 0 {
             tracing::warn!("{cut_off} connections did not end in time");
         }
-        hub.drain(patience).await;
+        // What becomes due from here on is for the next start.
         tasks.shutdown().await;
-        if let (Some(data), Some(writing)) = (closing, writing) {
+        hub.drain(self.patience).await;
+        hub.save_clock();
+        if let Some((data, writing)) = self.writing {
             data.close();
             // It waits for the disk.
             let _ = tokio::task::spawn_blocking(move || writing.join()).await;
         }
-        Ok(())
     }
 }
 
@@ -192,16 +217,17 @@ impl VibesMock {
         let thread = std::thread::Builder::new()
             .name("vibes-mock".to_owned())
             .spawn(move || {
-                let ready = started.clone();
-                let served = runtime.block_on(setup.serve(
-                    move |address, hub| {
-                        let _ = ready.send(Ok((address, Arc::clone(hub))));
-                    },
-                    async move { ended.stopped().await },
-                ));
-                if let Err(error) = served {
-                    let _ = started.send(Err(error));
-                }
+                runtime.block_on(async {
+                    match setup.start().await {
+                        Ok(server) => {
+                            let _ = started.send(Ok((server.address, Arc::clone(&server.hub))));
+                            server.serve(async move { ended.stopped().await }).await;
+                        }
+                        Err(error) => {
+                            let _ = started.send(Err(error));
+                        }
+                    }
+                });
                 runtime.shutdown_background();
             })?;
         let gone = |_| io::Error::other("the server's thread has ended");

@@ -24,6 +24,7 @@ pub mod ready;
 pub mod reload;
 pub mod reply;
 pub mod runs;
+pub mod signals;
 pub mod sse;
 pub mod time;
 pub mod vibes_api;

@@ -20,13 +20,17 @@ use crate::vibes::api::{ApiVersion, Problem, code};
 use crate::vibes::callback_api::{CallbackKind, RegistrationRequest, TestCallback};
 use crate::vibes::campaign::CampaignRequest;
 use crate::vibes::event::PostedEvent;
+use crate::vibes::registration::MAX_URL;
+
+/// What an event's type looks like.
+const EVENT_TYPE: &str = "^[A-Za-z0-9_-]+$";
 
 /// What a registration is made of; `event_processed` and its like hold what the type asks for.
 #[derive(JsonSchema)]
 #[allow(dead_code, reason = "only described")]
 struct Registration {
     /// The type of callback.
-    callback_type: String,
+    callback_type: CallbackKind,
     /// Where it goes.
     destination: Destination,
     /// Which events and callbacks, for the type `event_processed`.
@@ -42,6 +46,7 @@ struct Registration {
 #[allow(dead_code, reason = "only described")]
 struct Destination {
     /// At most 1,024 characters.
+    #[schemars(length(max = MAX_URL), example = &"http://127.0.0.1:8080/vibes/callbacks")]
     url: String,
     /// `POST` (the default) or `PUT`.
     method: Option<crate::vibes::registration::Method>,
@@ -53,6 +58,7 @@ struct Destination {
 #[allow(dead_code, reason = "only described")]
 struct EventProcessed {
     /// One event's type, upper and lower case alike; all if absent.
+    #[schemars(regex(pattern = EVENT_TYPE))]
     event_type: Option<String>,
     /// Which callbacks; all if absent.
     callbacks_to_send: Option<crate::vibes::registration::CallbacksToSend>,
@@ -63,7 +69,7 @@ struct EventProcessed {
 #[allow(dead_code, reason = "only described")]
 struct RegistrationAnswer {
     callback_id: String,
-    callback_type: String,
+    callback_type: CallbackKind,
     destination: Destination,
     event_processed: Option<EventProcessed>,
     start_date: String,
@@ -80,9 +86,11 @@ struct RegistrationAnswer {
 #[allow(dead_code, reason = "only described")]
 struct EventBody {
     /// Letters, digits, `-` and `_`.
+    #[schemars(regex(pattern = EVENT_TYPE), example = &"day_of_delivery")]
     event_type: String,
     /// Any JSON; names the person by one of `external_person_id`, `mdn`, `person_key`, `person_id`,
     /// `vibes_device_id`.
+    #[schemars(example = json!({"first_name": "Bob", "external_person_id": "abcd12345"}))]
     event_data: Map<String, Value>,
     /// Handed through to the callbacks.
     debug_data: Option<Map<String, Value>>,
@@ -103,7 +111,7 @@ struct EventAnswer {
 #[allow(dead_code, reason = "only described")]
 struct TestBody {
     /// The type of callback.
-    callback_type: String,
+    callback_type: CallbackKind,
     /// For the type `event_processed`.
     event_processed: Option<TestEvent>,
 }
@@ -127,13 +135,22 @@ struct TestAnswer {
 #[derive(JsonSchema)]
 #[allow(dead_code, reason = "only described")]
 struct Campaign {
+    #[schemars(length(min = 1), example = &"Day of delivery")]
     name: String,
+    /// Letters, digits, `-` and `_`.
+    #[schemars(regex(pattern = EVENT_TYPE), example = &"day_of_delivery")]
     event_type: String,
     /// `yyyy-mm-dd`
+    #[schemars(extend("format" = "date"), example = &"2026-01-01")]
     start_date: String,
     /// `yyyy-mm-dd`
+    #[schemars(extend("format" = "date"), example = &"2099-12-31")]
     end_date: Option<String>,
     /// `message_template` with `sms`, or `mms`, or `push`.
+    #[schemars(example = json!({
+        "message_template": "Hi {{ event_data.first_name }}",
+        "sms": {"sourcecode": "12345", "country_code": "1", "sourcecode_type": "SC"},
+    }))]
     targeting: Map<String, Value>,
 }
 
@@ -317,7 +334,7 @@ fn of_company(
 ) -> Endpoint<Hub> {
     Endpoint::new(Side::Vibes, method, path, operation_id, summary, handler)
         .path::<String>("company_key", "The company's key: 1 to 64 letters, digits, `-` and `_`")
-        .header::<Option<String>>(ApiVersion::HEADER, "The version of the API, 1 (the default) or 2")
+        .header::<ApiVersion>(ApiVersion::HEADER, "The version of the API, 1 (the default) or 2")
         .fails(429, "There were more calls in a second than the platform takes (only with `enforce_limits`)")
 }
 
@@ -372,15 +389,23 @@ fn campaign_id(call: &Call<Hub>) -> u32 {
 
 async fn register(call: Call<Hub>) -> Reply {
     match try_register(&call).await {
-        Ok((written, path, answer)) => {
+        Ok((place, id, written, answer)) => {
+            let path = format!("/companies/{}/config/callbacks/{id}", place.key);
             let reply = Reply::json(201, &answer).header(LOCATION, path);
-            once(written, reply).await
+            let reply = once(written, reply).await;
+            if reply.status() == 503 {
+                // Else it would be in its own way when it is tried again.
+                place.company().registrations.remove(&id);
+            }
+            reply
         }
         Err(problem) => refused(&problem),
     }
 }
 
-async fn try_register(call: &Call<Hub>) -> Result<(Option<data::Written>, String, Value), Problem> {
+async fn try_register(
+    call: &Call<Hub>,
+) -> Result<(Arc<Place>, u64, Option<data::Written>, Value), Problem> {
     version(call)?;
     let hub = &call.hub;
     check_key(call.path("company_key"))?;
@@ -390,12 +415,11 @@ async fn try_register(call: &Call<Hub>) -> Result<(Option<data::Written>, String
     let id = hub.next_registration();
     let mut company = place.company();
     let made = company.register(id, request, hub.time())?;
-    let written = hub.save(|| saved(&place, made));
+    let written = hub.save_for(&place, || saved(&place, made));
     let answer = made.to_json(&place.key);
     drop(company);
     hub.tell(&place, What::Registration(id));
-    let path = format!("/companies/{}/config/callbacks/{id}", place.key);
-    Ok((written, path, answer))
+    Ok((place, id, written, answer))
 }
 
 async fn check_destination(hub: &Hub, request: &RegistrationRequest) -> Result<(), Problem> {
@@ -469,7 +493,7 @@ async fn try_update_registration(
     check_destination(hub, &request).await?;
     let mut company = place.company();
     let changed = company.update_registration(id, request, hub.time())?;
-    let written = hub.save(|| saved(&place, changed));
+    let written = hub.save_for(&place, || saved(&place, changed));
     let answer = changed.to_json(&place.key);
     drop(company);
     hub.retarget(&place, id);
@@ -482,7 +506,7 @@ async fn cancel_registration(call: Call<Hub>) -> Reply {
     let cancelled = existing(&call).and_then(|place| {
         let mut company = place.company();
         let ended = company.cancel_registration(id, hub.time())?;
-        let written = hub.save(|| saved(&place, ended));
+        let written = hub.save_for(&place, || saved(&place, ended));
         let answer = ended.to_json(&place.key);
         drop(company);
         hub.tell(&place, What::Registration(id));
@@ -540,16 +564,22 @@ fn try_test(call: &Call<Hub>) -> Result<(Option<data::Written>, Value), Problem>
 
 async fn post_event(call: Call<Hub>) -> Reply {
     let hub = &call.hub;
+    hub.room().await;
     let accepted = version(&call).and_then(|version| {
         let place = hub.place(call.path("company_key"))?;
         hub.limit(&place, true)?;
         let posted = PostedEvent::parse(&call.body, version)?;
-        hub.accept(&place, &posted)
+        let accepted = hub.accept(&place, &posted)?;
+        Ok((place, accepted))
     });
     match accepted {
-        Ok((event_id, written)) => {
+        Ok((place, (event_id, seq, written))) => {
             let reply = Reply::json(202, &json!({"event_id": &*event_id}));
-            once(written, reply).await
+            let reply = once(written, reply).await;
+            if reply.status() == 503 {
+                place.company().withdraw(seq);
+            }
+            reply
         }
         Err(problem) => refused(&problem),
     }
@@ -562,14 +592,20 @@ async fn create_campaign(call: Call<Hub>) -> Reply {
         let id = hub.next_campaign();
         let mut company = place.company();
         let made = company.create_campaign(id, request, hub.time())?;
-        let written = hub.save(|| saved_campaign(&place, made));
+        let written = hub.save_for(&place, || saved_campaign(&place, made));
         let answer = made.to_json(&place.key, hub.time());
         drop(company);
         hub.tell(&place, What::Campaign(id));
-        Ok((written, answer))
+        Ok((place, id, written, answer))
     });
     match created {
-        Ok((written, answer)) => once(written, Reply::json(202, &answer)).await,
+        Ok((place, id, written, answer)) => {
+            let reply = once(written, Reply::json(202, &answer)).await;
+            if reply.status() == 503 {
+                place.company().campaigns.remove(&id);
+            }
+            reply
+        }
         Err(problem) => refused(&problem),
     }
 }
@@ -625,7 +661,7 @@ async fn update_campaign(call: Call<Hub>) -> Reply {
         let request = CampaignRequest::parse(&call.body)?;
         let mut company = place.company();
         let changed = company.update_campaign(id, request, hub.time())?;
-        let written = hub.save(|| saved_campaign(&place, changed));
+        let written = hub.save_for(&place, || saved_campaign(&place, changed));
         let answer = changed.to_json(&place.key, hub.time());
         drop(company);
         hub.tell(&place, What::Campaign(id));
@@ -642,7 +678,7 @@ async fn cancel_campaign(call: Call<Hub>) -> Reply {
     let cancelled = existing(&call).and_then(|place| {
         let mut company = place.company();
         let ended = company.cancel_campaign(id, hub.time())?;
-        let written = hub.save(|| saved_campaign(&place, ended));
+        let written = hub.save_for(&place, || saved_campaign(&place, ended));
         let answer = ended.to_json(&place.key, hub.time());
         drop(company);
         hub.tell(&place, What::Campaign(id));

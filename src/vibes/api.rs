@@ -2,16 +2,19 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
 /// The version of the API that a request is written for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum ApiVersion {
     /// What a request without the header gets.
     #[default]
+    #[schemars(rename = "1")]
     One,
     /// Mobile numbers are in the E.164 form.
+    #[schemars(rename = "2")]
     Two,
 }
 

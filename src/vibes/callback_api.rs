@@ -3,6 +3,7 @@
 //! Documented on Vibes' "Callback API" page, unless a rule says "chosen".
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -16,7 +17,7 @@ use super::request::{self, Change, Faults, Fields, MINUTES, Object, TextField, p
 macro_rules! kinds {
     ($($meaning:literal $kind:ident $name:literal [$($field:expr),*];)+) => {
         /// What a callback is about.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum CallbackKind {
             $(#[doc = $meaning] #[serde(rename = $name)] $kind,)+
         }

@@ -37,16 +37,17 @@ pub(super) fn as_sent(body: &[u8], path: &[&str]) -> Option<String> {
         text = fields.get(*key)?.get();
     }
     let (mut in_string, mut escaped) = (false, false);
-    let kept = |c: &char| {
-        match *c {
+    let kept = |byte: &u8| {
+        match *byte {
             _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => in_string = !in_string,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
             _ => {}
         }
-        in_string || !matches!(c, ' ' | '\t' | '\n' | '\r')
+        in_string || !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
     };
-    Some(text.chars().filter(kept).collect())
+    // White space is ASCII, so what is left is a text.
+    String::from_utf8(text.bytes().filter(kept).collect()).ok()
 }
 
 /// What to do about the two slips of the documentation's own examples.

@@ -136,6 +136,14 @@ impl Checker<'_> {
             routing: file.routing,
             duplicate_event_id: file.duplicate_event_id,
             enforce_limits: file.enforce_limits,
+            retry: file.retry,
+            timeout: file.timeout,
+            downed: file.downed.as_ref().map(|downed| downed.value),
+            wording: (file.multipart_success.is_some()
+                || file.dlr_links.is_some()
+                || file.top_event_type.is_some()
+                || !file.statuses.0.is_empty())
+            .then_some(()),
         };
         let names_company = file.company_key.is_some();
         let company_key = self.company_key(file.company_key);
