@@ -30,10 +30,14 @@ impl Feed for Posted {
 
     fn body(&mut self, callback: &plan::Callback, out: &mut Vec<u8>) -> Result<(), PlanError> {
         let company = self.0.company();
-        // A company that is being forgotten has none; its lanes end.
-        if let Some(event) = company.event(callback.journey) {
-            event.write_body(&company.key, callback.step(), out);
-        }
+        let Some(event) = company.event(callback.journey) else {
+            // Its company has just been forgotten: the lane ends, and nothing is sent.
+            return Err(PlanError {
+                journey: callback.journey,
+                message: "the event is not known any more".to_owned(),
+            });
+        };
+        event.write_body(&company.key, callback.step(), out);
         Ok(())
     }
 
