@@ -46,6 +46,7 @@ fn attempt(seq: u64, step: u16) -> Change {
         failure: None,
         answer: Some(Box::from("")),
         latency_us: 812,
+        destinations: 1,
     }
 }
 

@@ -114,7 +114,7 @@ mod words {
                 }
             )*};
         }
-        help! { run trigger plan check catalog segments listen replay merge schema completions man }
+        help! { run trigger plan check catalog segments listen replay merge serve schema completions man }
     }
 
     #[test]

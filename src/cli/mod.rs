@@ -66,7 +66,7 @@ enum Command {
         mut_arg("start", |start| start.help("The run's time zero in the result (RFC 3339); now if absent")),
     )]
     Replay(replay::Args),
-    /// Stand in for the Vibes API: registrations, campaigns, events, and a control API for tests
+    /// Stand in for the Vibes API: registrations, campaigns, events, test control
     #[command(mut_args(serve::unless_empty))]
     Serve(Box<serve::Args>),
     /// Print a JSON Schema

@@ -32,13 +32,13 @@ enum Name {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode, Failed> {
-    let schema = match args.name {
-        Name::Scenario => schema::scenario().to_value(),
-        Name::Callback => schema::of::<ReceivedCallback>().to_value(),
-        Name::Report => schema::of::<Report>().to_value(),
-        Name::Openapi => control::document(),
+    let text = match args.name {
+        Name::Scenario => serde_json::to_string_pretty(&schema::scenario())?,
+        Name::Callback => serde_json::to_string_pretty(&schema::of::<ReceivedCallback>())?,
+        Name::Report => serde_json::to_string_pretty(&schema::of::<Report>())?,
+        Name::Openapi => serde_json::to_string_pretty(&control::document())?,
         Name::Asyncapi => return Err(Failed::not_yet("`schema asyncapi`")),
     };
-    print(&(serde_json::to_string_pretty(&schema)? + "\n"))?;
+    print(&(text + "\n"))?;
     Ok(ExitCode::SUCCESS)
 }

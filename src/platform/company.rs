@@ -150,8 +150,10 @@ pub struct Delivery {
     pub next: u64,
     /// What was tried, oldest first.
     pub attempts: Vec<Attempt>,
-    /// The number of the latest attempt that has ended; it may still be on its way into `attempts`.
-    numbered: u32,
+    /// The number of the latest attempt that has ended; it may not be in `attempts` yet.
+    pub latest: u32,
+    /// The number of the last attempt before it was begun anew; 0 if it was not.
+    pub before: u32,
 }
 
 /// How a delivery stands.
@@ -511,7 +513,7 @@ impl Company {
         &mut self,
         seq: u64,
         mut event: Event,
-        deliveries: Vec<(u16, Delivery)>,
+        deliveries: Vec<Restored>,
         unmatched: &[u16],
         open: &mut Vec<Open>,
     ) {
@@ -520,7 +522,15 @@ impl Company {
                 callback.fate = Fate::Unmatched;
             }
         }
-        for (step, delivery) in deliveries {
+        // Steps that had more destinations than are known.
+        let mut lacking = Vec::new();
+        for group in deliveries.chunk_by(|one, next| one.step == next.step) {
+            let told = group.iter().map(|one| one.destinations).max();
+            if told.is_none_or(|told| told == 0 || group.len() < usize::from(told)) {
+                lacking.extend(group.first().map(|one| one.step));
+            }
+        }
+        for Restored { step, delivery, .. } in deliveries {
             let Some(callback) = event.callbacks.get_mut(usize::from(step)) else {
                 continue;
             };
@@ -549,8 +559,11 @@ impl Company {
         self.load.open -= callbacks - ahead as usize;
         let mut wanted = Vec::new();
         for step in steps {
-            // Some may have been handed over and not been tried when the program ended.
-            self.wanted(seq, step, &mut wanted);
+            wanted.clear();
+            if lacking.contains(&step) {
+                // Some were handed over and had not been tried when the program ended.
+                self.wanted(seq, step, &mut wanted);
+            }
             let Some(event) = self.events.get_mut(&seq) else {
                 return;
             };
@@ -560,7 +573,12 @@ impl Company {
                 continue;
             };
             for id in wanted.drain(..) {
-                if !known.iter().any(|delivery| delivery.registration == id) {
+                // One that was made later, though it says that it starts earlier, never got it.
+                let was_there = self
+                    .registrations
+                    .get(&id)
+                    .is_some_and(|registration| registration.created_at <= instant(due));
+                if was_there && !known.iter().any(|delivery| delivery.registration == id) {
                     known.push(Delivery::new(id, due));
                     self.load.bytes += size_of::<Delivery>();
                 }
@@ -571,7 +589,7 @@ impl Company {
                 open.push(Open::Delivery {
                     step,
                     registration: delivery.registration,
-                    attempt: delivery.attempts.len() as u32 + 1,
+                    attempt: delivery.latest.saturating_sub(delivery.before) + 1,
                     due: delivery.next,
                 });
             }
@@ -583,15 +601,20 @@ impl Company {
         self.events.get(&seq).is_none_or(|event| event.open == 0)
     }
 
-    /// The number of an attempt at a delivery that has just ended. Attempts are counted through, also over a
-    /// redelivery, which begins the retries anew; and the next may end before this one is on disk.
-    pub fn number_attempt(&mut self, id: DeliveryId) -> u32 {
-        let Some((_, delivery)) = self.delivery_mut(id) else {
-            return 1;
+    /// Gives an attempt that has ended its number, counted through also over a delivery that was begun anew; and
+    /// says to how many destinations the callback goes. None if there is no such delivery.
+    pub fn number_attempt(&mut self, id: DeliveryId) -> Option<(u32, u16)> {
+        let event = self.events.get_mut(&id.seq)?;
+        let callback = event.callbacks.get_mut(usize::from(id.step))?;
+        let Fate::Deliveries(deliveries) = &mut callback.fate else {
+            return None;
         };
-        let known = u32::try_from(delivery.attempts.len()).unwrap_or(u32::MAX);
-        delivery.numbered = delivery.numbered.max(known).saturating_add(1);
-        delivery.numbered
+        let destinations = u16::try_from(deliveries.len()).unwrap_or(u16::MAX);
+        let delivery = deliveries
+            .iter_mut()
+            .find(|delivery| delivery.registration == id.registration)?;
+        delivery.latest = delivery.latest.saturating_add(1);
+        Some((delivery.latest, destinations))
     }
 
     /// An event by its place in the order of coming.
@@ -658,11 +681,11 @@ impl Company {
         })
     }
 
-    /// An attempt has ended.
+    /// An attempt has ended, and has a number. One may be told of after a later one; that one then says how the
+    /// delivery stands.
     pub fn attempted(&mut self, id: DeliveryId, attempt: Attempt, next: Next) -> Option<Settled> {
         let bytes = attempt.size();
         let (open, delivery) = self.delivery_mut(id)?;
-        // One that ended before another may be told of after it, when both are on disk; the later one decides.
         let place = delivery
             .attempts
             .partition_point(|other| other.number <= attempt.number);
@@ -713,6 +736,7 @@ impl Company {
         }
         delivery.state = State::Pending;
         delivery.next = now;
+        delivery.before = delivery.latest;
         event.open += 1;
         self.load.open += 1;
         Ok(Redelivery {
@@ -732,16 +756,34 @@ impl Company {
         Some((&mut event.open, delivery))
     }
 
+    /// Takes back an event that could not be promised, unless something has been done about it already.
+    pub fn withdraw(&mut self, seq: u64) {
+        let untouched = |event: &Event| {
+            let mut fates = event.callbacks.iter().map(|callback| &callback.fate);
+            fates.all(|fate| matches!(fate, Fate::Ahead))
+        };
+        if !self.events.get(&seq).is_some_and(untouched) {
+            return;
+        }
+        self.remove(seq);
+    }
+
     /// Forgets an event of which nothing more comes; false if there is none such.
     pub fn evict(&mut self, seq: u64) -> bool {
         if self.events.get(&seq).is_none_or(|event| event.open > 0) {
             return false;
         }
+        self.remove(seq);
+        true
+    }
+
+    /// Takes an event out; others of its id stay known.
+    fn remove(&mut self, seq: u64) {
         let Some(event) = self.events.remove(&seq) else {
-            return false;
+            return;
         };
+        self.load.open = self.load.open.saturating_sub(event.open as usize);
         self.load.bytes = self.load.bytes.saturating_sub(event.size().1);
-        // Others of its id stay known.
         if let Some(later) = event.later.and_then(|later| self.events.get_mut(&later)) {
             later.earlier = event.earlier;
         }
@@ -757,7 +799,6 @@ impl Company {
                 self.latest.remove(&event.event_id);
             }
         }
-        true
     }
 
     /// Everything that is or will be delivered from a place on, in the order of coming.
@@ -778,6 +819,17 @@ impl Company {
         }
         found
     }
+}
+
+/// A delivery that is taken up again.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// The callback's place in the journey.
+    pub step: u16,
+    /// What is known of it.
+    pub delivery: Delivery,
+    /// To how many destinations the callback went; 0 if that is not known.
+    pub destinations: u16,
 }
 
 /// What is still to be done about an event that was taken up again.
@@ -811,7 +863,8 @@ impl Delivery {
             state: State::Pending,
             next: due,
             attempts: Vec::new(),
-            numbered: 0,
+            latest: 0,
+            before: 0,
         }
     }
 }
@@ -1088,7 +1141,7 @@ mod tests {
     fn what_is_held_comes_back_to_nothing() {
         let (mut company, id) = with_delivery();
         let next = Next::Retry(5);
-        assert_eq!(company.number_attempt(id), 1);
+        assert_eq!(company.number_attempt(id), Some((1, 1)));
         company.attempted(id, attempt(1, 500), next).unwrap();
         assert_eq!(company.load().open, 1);
         company.attempted(id, attempt(2, 200), Next::Done).unwrap();
@@ -1096,12 +1149,15 @@ mod tests {
         company.redeliver(id, 7).unwrap();
         assert_eq!(company.load().open, 1);
         assert!(!company.evict(1));
-        assert_eq!(company.number_attempt(id), 3);
+        assert_eq!(company.number_attempt(id), Some((3, 1)));
         company.attempted(id, attempt(3, 200), Next::Done).unwrap();
         keep(&mut company, 2, "e");
         company.cancel_registration(1, instant(0)).unwrap();
         end(&mut company, 2);
         assert!(company.evict(1) && company.evict(2));
+        assert_eq!(company.load(), Load::default());
+        keep(&mut company, 3, "e");
+        company.withdraw(3);
         assert_eq!(company.load(), Load::default());
         assert_eq!(company.events_of("e"), 0);
     }
@@ -1109,8 +1165,8 @@ mod tests {
     #[test]
     fn attempts_that_are_told_of_in_another_order_count_in_their_own() {
         let (mut company, id) = with_delivery();
-        assert_eq!(company.number_attempt(id), 1);
-        assert_eq!(company.number_attempt(id), 2);
+        assert_eq!(company.number_attempt(id), Some((1, 1)));
+        assert_eq!(company.number_attempt(id), Some((2, 1)));
         let second = company.attempted(id, attempt(2, 200), Next::Done).unwrap();
         assert!(second.event_over);
         let first = company

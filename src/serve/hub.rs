@@ -24,7 +24,7 @@ use crate::delivery::target::Target;
 use crate::delivery::tls::Transport;
 use crate::plan;
 use crate::platform::company::{
-    self, Company, DeliveryId, Event, Load, Open, State, instant, nanos,
+    self, Company, DeliveryId, Event, Load, Open, Restored, State, instant, nanos,
 };
 use crate::platform::routing;
 use crate::run::CONNECTIONS;
@@ -192,6 +192,15 @@ impl Ord for Due {
     }
 }
 
+/// A delivery that was under way when the server ended.
+struct Begun {
+    place: Arc<Place>,
+    registration: u64,
+    sent: plan::Callback,
+    attempt: u32,
+    due: u64,
+}
+
 /// What is over and kept for a while.
 #[derive(Default)]
 struct Kept {
@@ -275,6 +284,8 @@ pub struct Hub {
     registrations: AtomicU64,
     campaigns: AtomicU32,
     data: Option<Data>,
+    /// What had been counted when the clock was saved last.
+    clock_saved: AtomicU64,
     policy: Arc<Policy>,
     transport: Transport,
     /// What has changed, for those who watch.
@@ -329,6 +340,7 @@ impl Hub {
             registrations: AtomicU64::new(1),
             campaigns: AtomicU32::new(1),
             data,
+            clock_saved: AtomicU64::new(0),
             transport: Transport::default(),
             changes: Changes::default(),
             counts: Counts::default(),
@@ -339,6 +351,10 @@ impl Hub {
         });
         if let Some(saved) = saved {
             hub.restore(saved)?;
+        }
+        if hub.clock.is_moved() && reached.is_none() {
+            // So that it stands there after the next start, too.
+            let _ = hub.save(|| data::Change::Clock { now: from });
         }
         hub.set_crons();
         Ok(hub)
@@ -384,39 +400,65 @@ impl Hub {
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(Arc::clone(&known.key), place);
         }
+        let mut begun = Vec::new();
         saved
             .events(|kept| {
-                self.restore_event(kept)
+                self.restore_event(kept, &mut begun)
                     .map_err(|error| damaged("an event", error))
             })
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string())?;
+        self.resume(begun);
+        Ok(())
     }
 
-    fn restore_event(&self, kept: data::KeptEvent) -> Result<(), serde_json::Error> {
+    /// Goes on with what was under way, in the order in which it is due, and with what has become due meanwhile.
+    fn resume(&self, mut begun: Vec<Begun>) {
+        begun.sort_by_key(|one| one.due);
+        let now = self.now();
+        for one in begun {
+            if one.due <= now && !self.clock.is_moved() {
+                self.hand_over(one.due, usize::MAX);
+            }
+            self.send(&one.place, one.registration, one.sent, one.attempt, one.due);
+        }
+    }
+
+    /// Takes up an event that was saved; attempts that are to be made at it are put into `begun`.
+    fn restore_event(
+        &self,
+        kept: data::KeptEvent,
+        begun: &mut Vec<Begun>,
+    ) -> Result<(), serde_json::Error> {
         let Some(place) = self.find(&kept.company) else {
             return Ok(());
         };
         let event: Event = serde_json::from_str(&kept.json)?;
-        let mut deliveries: Vec<(u16, company::Delivery)> = Vec::new();
+        let mut deliveries: Vec<Restored> = Vec::new();
         for attempt in kept.attempts {
-            let of_last = deliveries.last_mut().filter(|(step, last)| {
-                *step == attempt.step && last.registration == attempt.registration
-            });
-            let delivery = match of_last {
-                Some((_, delivery)) => delivery,
-                None => {
-                    let begun = company::Delivery::new(attempt.registration, attempt.at);
-                    deliveries.push((attempt.step, begun));
-                    let Some((_, begun)) = deliveries.last_mut() else {
-                        continue;
-                    };
-                    begun
-                }
+            let is_of = |last: &Restored| {
+                last.step == attempt.step && last.delivery.registration == attempt.registration
             };
+            if !deliveries.last().is_some_and(is_of) {
+                deliveries.push(Restored {
+                    step: attempt.step,
+                    delivery: company::Delivery::new(attempt.registration, attempt.at),
+                    destinations: 0,
+                });
+            }
+            let Some(restored) = deliveries.last_mut() else {
+                continue;
+            };
+            restored.destinations = attempt.destinations;
+            let delivery = &mut restored.delivery;
+            delivery.latest = attempt.attempt;
             delivery.state = match attempt.state {
                 data::State::Accepted => State::Accepted,
                 data::State::Failed => State::Failed,
                 data::State::Retrying => State::Retrying,
+                data::State::Again => {
+                    delivery.before = attempt.attempt;
+                    State::Pending
+                }
             };
             delivery.next = attempt.retry_at.unwrap_or(attempt.at);
             delivery.attempts.push(company::Attempt {
@@ -470,7 +512,13 @@ impl Hub {
                     Some((outcome, part)),
                 ) => {
                     let sent = plan::Callback::of_event((kept.seq, step), due, outcome, part);
-                    self.send(&place, registration, sent, attempt, due);
+                    begun.push(Begun {
+                        place: Arc::clone(&place),
+                        registration,
+                        sent,
+                        attempt,
+                        due,
+                    });
                 }
                 _ => {}
             }
@@ -593,8 +641,9 @@ impl Hub {
         self.data.as_ref().map(|data| data.write(change()))
     }
 
-    /// Likewise for a change of a company's, whose lock is held; nothing comes behind its being forgotten.
-    pub(super) fn save_of(
+    /// Likewise, for something of a company's, while its lock is held. Once the company is forgotten nothing of it
+    /// is written any more: it is as if it had come before.
+    pub fn save_for(
         &self,
         place: &Place,
         change: impl FnOnce() -> data::Change,
@@ -614,6 +663,21 @@ impl Hub {
             .fetch_add(added(before.open, after.open), Ordering::Relaxed);
         self.held
             .fetch_add(added(before.bytes, after.bytes), Ordering::Relaxed);
+    }
+
+    /// Takes an event back that could not be written.
+    pub(super) fn withdraw(&self, place: &Place, seq: u64) {
+        let mut company = place.company();
+        let before = company.load();
+        company.withdraw(seq);
+        self.count(before, &company);
+    }
+
+    /// Waits until the disk has caught up, if there is one to be written to.
+    pub async fn room(&self) {
+        if let Some(data) = &self.data {
+            data.room().await;
+        }
     }
 
     /// Tells those who watch of a change of a company's.
@@ -645,7 +709,7 @@ impl Hub {
         &self,
         place: &Arc<Place>,
         posted: &PostedEvent,
-    ) -> Result<(Arc<str>, Option<Written>), Problem> {
+    ) -> Result<(Arc<str>, u64, Option<Written>), Problem> {
         let seq = self.seqs.fetch_add(1, Ordering::Relaxed);
         let event_id: Arc<str> = match &posted.event_id {
             Some(event_id) => event_id.as_str().into(),
@@ -687,7 +751,7 @@ impl Hub {
             rule,
         );
         let written = self.begin(place, company, seq, event);
-        Ok((event_id, written))
+        Ok((event_id, seq, written))
     }
 
     /// Keeps an event and puts its callbacks into the schedule.
@@ -707,7 +771,7 @@ impl Hub {
         self.count(before, &company);
         let event = company.event(seq)?;
         // Queued under the company's lock, so that nothing about the event can come before it.
-        let written = self.save_of(place, || data::Change::Event {
+        let written = self.save_for(place, || data::Change::Event {
             company: Arc::clone(&place.key),
             seq,
             json: serde_json::to_string(event).unwrap_or_default(),
@@ -853,7 +917,7 @@ impl Hub {
         let mut company = place.company();
         let (scenario, text) = routes.unzip();
         company.routes = scenario.map(Arc::new);
-        let written = self.save_of(place, || data::Change::Routes {
+        let written = self.save_for(place, || data::Change::Routes {
             company: Arc::clone(&place.key),
             text,
         });
@@ -942,14 +1006,18 @@ impl Hub {
                     step: callback.step(),
                     registration,
                 };
+                let numbered = place.company().number_attempt(id);
+                let Some((number, destinations)) = numbered else {
+                    return;
+                };
                 let made = company::Attempt {
-                    number: attempt,
+                    number,
                     at: due,
                     latency_us: 0,
                     result: Err((FailureKind::ConnectionFailed, why.into())),
                     answer: None,
                 };
-                let _ = self.save_attempt(place, id, &made, Next::GaveUp);
+                let _ = self.save_attempt(place, id, &made, Next::GaveUp, destinations);
                 self.attempted(place, id, made, Next::GaveUp, Duration::ZERO);
             }
         }
@@ -1058,11 +1126,9 @@ impl Hub {
         id: DeliveryId,
         made: &company::Attempt,
         next: Next,
+        destinations: u16,
     ) -> Option<Written> {
-        if place.forgotten.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.save(|| data::Change::Attempt {
+        self.save_for(place, || data::Change::Attempt {
             seq: id.seq,
             step: id.step,
             registration: id.registration,
@@ -1085,6 +1151,7 @@ impl Hub {
                 .map(|(kind, detail)| (kind.name(), detail.to_string())),
             answer: made.answer.clone(),
             latency_us: made.latency_us,
+            destinations,
         })
     }
 
@@ -1148,6 +1215,26 @@ impl Hub {
             bytes,
         };
         locked(&self.kept).add(seq, over);
+    }
+
+    /// Saves how far a clock that runs has come: it goes on from there even if the machine's clock has gone back, or
+    /// if it runs faster than that.
+    pub fn save_clock(&self) {
+        if !self.clock.is_moved() {
+            let _ = self.save(|| data::Change::Clock { now: self.now() });
+        }
+    }
+
+    /// Likewise, unless nothing has happened since the last time. Called from time to time.
+    pub fn save_clock_in_use(&self) {
+        let counts = &self.counts;
+        let done = [&counts.events, &counts.attempts, &counts.unmatched]
+            .map(|count| count.load(Ordering::Relaxed))
+            .iter()
+            .sum();
+        if self.clock_saved.swap(done, Ordering::Relaxed) != done {
+            self.save_clock();
+        }
     }
 
     /// Forgets what is over and has been kept long enough. Called from time to time.
@@ -1225,7 +1312,7 @@ impl Hub {
         let before = company.load();
         let begun = company.redeliver(id, now)?;
         self.count(before, &company);
-        let written = self.save(|| data::Change::Again {
+        let written = self.save_for(place, || data::Change::Again {
             seq: id.seq,
             step: id.step,
             registration: id.registration,
@@ -1239,20 +1326,24 @@ impl Hub {
 
     /// Forgets a company: its registrations, campaigns, events and what waits.
     pub fn forget(&self, key: &str) -> Option<Written> {
-        // Held until that is queued to be written: a company of the same key that begins anew comes behind it.
+        // Held until that is queued, so that nothing of a new company of that key comes before it.
         let mut companies = self
             .companies
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let place = companies.remove(key)?;
-        place.forgotten.store(true, Ordering::Relaxed);
+        // Also of one that is not known: the file may hold it still, if it could not be written the last time.
+        let forget = || data::Change::Forget {
+            company: key.into(),
+        };
+        let Some(place) = companies.remove(key) else {
+            return self.save(forget);
+        };
         let mut company = place.company();
+        place.forgotten.store(true, Ordering::Relaxed);
         let before = company.load();
         let gone = std::mem::replace(&mut *company, Company::new(Arc::clone(&place.key)));
         self.count(before, &company);
-        let written = self.save(|| data::Change::Forget {
-            company: Arc::clone(&place.key),
-        });
+        let written = self.save(forget);
         drop(company);
         drop(companies);
         let mut kept = locked(&self.kept);

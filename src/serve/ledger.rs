@@ -85,8 +85,11 @@ impl Recorder for Ledger {
             step: callback.step(),
             registration: self.registration,
         };
+        let numbered = self.place.company().number_attempt(id);
+        // A company that is being forgotten has no such delivery.
+        let (number, destinations) = numbered?;
         let made = company::Attempt {
-            number: self.place.company().number_attempt(id),
+            number,
             at: attempt.job.started,
             latency_us: u64::try_from(attempt.latency.as_micros()).unwrap_or(u64::MAX),
             result: match attempt.answer {
@@ -100,7 +103,7 @@ impl Recorder for Ledger {
         };
         let (next, lag) = (attempt.next, attempt.lag);
         let place = Arc::clone(&self.place);
-        let Some(written) = hub.save_attempt(&place, id, &made, next) else {
+        let Some(written) = hub.save_attempt(&place, id, &made, next, destinations) else {
             hub.attempted(&place, id, made, next, lag);
             return None;
         };

@@ -148,6 +148,7 @@ impl Started {
             loop {
                 ticks.tick().await;
                 tidied.tidy();
+                tidied.save_clock_in_use();
             }
         });
         let served = self.server.serve(Arc::clone(&hub), self.dispatch, shutdown);
@@ -155,9 +156,10 @@ impl Started {
         if cut_off > 0 {
             tracing::warn!("{cut_off} connections did not end in time");
         }
-        // Nothing further is handed over, or it could be sent without being taken down.
+        // What becomes due from here on is for the next start.
         tasks.shutdown().await;
         hub.drain(self.patience).await;
+        hub.save_clock();
         if let Some((data, writing)) = self.writing {
             data.close();
             // It waits for the disk.

@@ -389,15 +389,23 @@ fn campaign_id(call: &Call<Hub>) -> u32 {
 
 async fn register(call: Call<Hub>) -> Reply {
     match try_register(&call).await {
-        Ok((written, path, answer)) => {
+        Ok((place, id, written, answer)) => {
+            let path = format!("/companies/{}/config/callbacks/{id}", place.key);
             let reply = Reply::json(201, &answer).header(LOCATION, path);
-            once(written, reply).await
+            let reply = once(written, reply).await;
+            if reply.status() == 503 {
+                // Else it would be in its own way when it is tried again.
+                place.company().registrations.remove(&id);
+            }
+            reply
         }
         Err(problem) => refused(&problem),
     }
 }
 
-async fn try_register(call: &Call<Hub>) -> Result<(Option<data::Written>, String, Value), Problem> {
+async fn try_register(
+    call: &Call<Hub>,
+) -> Result<(Arc<Place>, u64, Option<data::Written>, Value), Problem> {
     version(call)?;
     let hub = &call.hub;
     check_key(call.path("company_key"))?;
@@ -407,12 +415,11 @@ async fn try_register(call: &Call<Hub>) -> Result<(Option<data::Written>, String
     let id = hub.next_registration();
     let mut company = place.company();
     let made = company.register(id, request, hub.time())?;
-    let written = hub.save_of(&place, || saved(&place, made));
+    let written = hub.save_for(&place, || saved(&place, made));
     let answer = made.to_json(&place.key);
     drop(company);
     hub.tell(&place, What::Registration(id));
-    let path = format!("/companies/{}/config/callbacks/{id}", place.key);
-    Ok((written, path, answer))
+    Ok((place, id, written, answer))
 }
 
 async fn check_destination(hub: &Hub, request: &RegistrationRequest) -> Result<(), Problem> {
@@ -486,7 +493,7 @@ async fn try_update_registration(
     check_destination(hub, &request).await?;
     let mut company = place.company();
     let changed = company.update_registration(id, request, hub.time())?;
-    let written = hub.save_of(&place, || saved(&place, changed));
+    let written = hub.save_for(&place, || saved(&place, changed));
     let answer = changed.to_json(&place.key);
     drop(company);
     hub.retarget(&place, id);
@@ -499,7 +506,7 @@ async fn cancel_registration(call: Call<Hub>) -> Reply {
     let cancelled = existing(&call).and_then(|place| {
         let mut company = place.company();
         let ended = company.cancel_registration(id, hub.time())?;
-        let written = hub.save_of(&place, || saved(&place, ended));
+        let written = hub.save_for(&place, || saved(&place, ended));
         let answer = ended.to_json(&place.key);
         drop(company);
         hub.tell(&place, What::Registration(id));
@@ -557,18 +564,24 @@ fn try_test(call: &Call<Hub>) -> Result<(Option<data::Written>, Value), Problem>
 
 async fn post_event(call: Call<Hub>) -> Reply {
     let hub = &call.hub;
+    hub.room().await;
     let accepted = version(&call).and_then(|version| {
         check_key(call.path("company_key"))?;
         // A body that is none makes no company known.
         let posted = PostedEvent::parse(&call.body, version)?;
         let place = hub.place(call.path("company_key"))?;
         hub.limit(&place, true)?;
-        hub.accept(&place, &posted)
+        let accepted = hub.accept(&place, &posted)?;
+        Ok((place, accepted))
     });
     match accepted {
-        Ok((event_id, written)) => {
+        Ok((place, (event_id, seq, written))) => {
             let reply = Reply::json(202, &json!({"event_id": &*event_id}));
-            once(written, reply).await
+            let reply = once(written, reply).await;
+            if reply.status() == 503 {
+                hub.withdraw(&place, seq);
+            }
+            reply
         }
         Err(problem) => refused(&problem),
     }
@@ -581,14 +594,20 @@ async fn create_campaign(call: Call<Hub>) -> Reply {
         let id = hub.next_campaign();
         let mut company = place.company();
         let made = company.create_campaign(id, request, hub.time())?;
-        let written = hub.save_of(&place, || saved_campaign(&place, made));
+        let written = hub.save_for(&place, || saved_campaign(&place, made));
         let answer = made.to_json(&place.key, hub.time());
         drop(company);
         hub.tell(&place, What::Campaign(id));
-        Ok((written, answer))
+        Ok((place, id, written, answer))
     });
     match created {
-        Ok((written, answer)) => once(written, Reply::json(202, &answer)).await,
+        Ok((place, id, written, answer)) => {
+            let reply = once(written, Reply::json(202, &answer)).await;
+            if reply.status() == 503 {
+                place.company().campaigns.remove(&id);
+            }
+            reply
+        }
         Err(problem) => refused(&problem),
     }
 }
@@ -644,7 +663,7 @@ async fn update_campaign(call: Call<Hub>) -> Reply {
         let request = CampaignRequest::parse(&call.body)?;
         let mut company = place.company();
         let changed = company.update_campaign(id, request, hub.time())?;
-        let written = hub.save_of(&place, || saved_campaign(&place, changed));
+        let written = hub.save_for(&place, || saved_campaign(&place, changed));
         let answer = changed.to_json(&place.key, hub.time());
         drop(company);
         hub.tell(&place, What::Campaign(id));
@@ -661,7 +680,7 @@ async fn cancel_campaign(call: Call<Hub>) -> Reply {
     let cancelled = existing(&call).and_then(|place| {
         let mut company = place.company();
         let ended = company.cancel_campaign(id, hub.time())?;
-        let written = hub.save_of(&place, || saved_campaign(&place, ended));
+        let written = hub.save_for(&place, || saved_campaign(&place, ended));
         let answer = ended.to_json(&place.key, hub.time());
         drop(company);
         hub.tell(&place, What::Campaign(id));

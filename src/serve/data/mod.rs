@@ -78,6 +78,10 @@ CREATE VIEW deliveries AS
   JOIN events e USING (seq)
   JOIN companies c ON c.number = e.company;
 ",
+    // Whether all destinations of a callback are in the file can be told only if their number is.
+    "
+ALTER TABLE attempts ADD COLUMN destinations INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// One thing to be made durable.
@@ -141,6 +145,8 @@ pub enum Change {
         answer: Option<Box<str>>,
         /// How long it took.
         latency_us: u64,
+        /// To how many destinations its callback goes.
+        destinations: u16,
     },
     /// A delivery that was over is begun anew: its latest attempt is no longer the last.
     Again {
@@ -186,10 +192,17 @@ pub enum State {
     Failed,
     /// There will be another attempt.
     Retrying,
+    /// It was over and has been begun anew; its next attempt is the first of a new row of retries.
+    Again,
 }
 
 impl State {
-    const ALL: [State; 3] = [State::Accepted, State::Failed, State::Retrying];
+    const ALL: [State; 4] = [
+        State::Accepted,
+        State::Failed,
+        State::Retrying,
+        State::Again,
+    ];
 
     /// As people and the file call it.
     pub fn name(self) -> &'static str {
@@ -197,6 +210,7 @@ impl State {
             State::Accepted => "accepted",
             State::Failed => "failed",
             State::Retrying => "retrying",
+            State::Again => "again",
         }
     }
 

@@ -84,6 +84,8 @@ pub struct KeptAttempt {
     pub answer: Option<Box<str>>,
     /// How long it took; 0 if a version that did not note it wrote the file.
     pub latency_us: u64,
+    /// To how many destinations its callback went; 0 if a version that did not note it wrote the file.
+    pub destinations: u16,
 }
 
 impl Saved {
@@ -150,7 +152,7 @@ impl Saved {
             let transaction = self.connection.unchecked_transaction()?;
             let mut attempts = transaction.prepare(
                 "SELECT seq, step, registration, attempt, at_ns, state, retry_ns, status, answer, error,
-                        detail, latency_us
+                        detail, latency_us, destinations
                  FROM attempts ORDER BY seq, step, registration, attempt",
             )?;
             let mut attempts = Beside::new(attempts.query([])?, attempt);
@@ -256,6 +258,7 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<KeptAttempt> {
         failure: error.map(|error| (error, detail.unwrap_or_default())),
         answer: row.get(8)?,
         latency_us: row.get::<_, i64>(11)? as u64,
+        destinations: row.get(12)?,
     })
 }
 

@@ -36,6 +36,7 @@ fn attempt(seq: u64, step: u16, registration: u64, attempt: u32) -> Change {
         failure: None,
         answer: Some(Box::from("ok")),
         latency_us: 812,
+        destinations: 1,
     }
 }
 
@@ -126,6 +127,7 @@ async fn everything_is_read_back() {
         failure: Some(("timeout", "no answer within 10s".to_owned())),
         answer: None,
         latency_us: 10_000_000,
+        destinations: 1,
     };
     let changes = [
         registration(9, "{\"v\":1}"),
@@ -199,6 +201,7 @@ async fn everything_is_read_back() {
             failure: Some(("timeout".to_owned(), "no answer within 10s".to_owned())),
             answer: None,
             latency_us: 10_000_000,
+            destinations: 1,
         }
     );
     let other = &read[1].attempts[3];
@@ -563,7 +566,7 @@ fn what_is_not_ours_is_refused_and_left_as_it_is() {
         drop(saved);
         end(data, writing);
         std::fs::remove_file(folder.path().join("state.sqlite-lock")).unwrap();
-        sqlite("state.sqlite", "PRAGMA user_version = 3")
+        sqlite("state.sqlite", "PRAGMA user_version = 99")
     };
     let journal = format!(
         "PRAGMA application_id = {}; CREATE TABLE run (key TEXT)",
@@ -585,7 +588,10 @@ fn what_is_not_ours_is_refused_and_left_as_it_is() {
             sqlite("journal.sqlite", &journal),
             "it is the journal of a `vibes-mock run`\nname another",
         ),
-        (newer, "its tables are of version 3, and this vibes-mock (0"),
+        (
+            newer,
+            "its tables are of version 99, and this vibes-mock (0",
+        ),
         (folder.path().to_owned(), "directory\nname another"),
     ] {
         let before = std::fs::read(&path).ok();
@@ -708,7 +714,7 @@ async fn a_file_of_version_1_goes_on() {
         connection.query_row(columns, [], |row| row.get(0)).unwrap()
     };
     assert_eq!(shape(&path), shape(&fresh));
-    assert_eq!(count(&path, "PRAGMA user_version"), 2);
+    assert_eq!(count(&path, "PRAGMA user_version"), 3);
     assert_eq!(
         count(
             &path,

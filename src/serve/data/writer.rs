@@ -461,11 +461,12 @@ impl Rows<'_> {
                 failure,
                 answer,
                 latency_us,
+                destinations,
             } => self.execute(
                 // What was under way when its company was forgotten leaves nothing behind.
                 "INSERT OR REPLACE INTO attempts (seq, step, registration, attempt, at_ns, state, retry_ns,
-                                                  status, answer, error, detail, latency_us)
-                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12
+                                                  status, answer, error, detail, latency_us, destinations)
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
                  WHERE EXISTS (SELECT 1 FROM events WHERE seq = ?1)",
                 params![
                     *seq as i64,
@@ -480,6 +481,7 @@ impl Rows<'_> {
                     failure.as_ref().map(|(kind, _)| kind),
                     failure.as_ref().map(|(_, detail)| detail),
                     *latency_us as i64,
+                    destinations,
                 ],
             ),
             Change::Again {
@@ -488,7 +490,7 @@ impl Rows<'_> {
                 registration,
                 at,
             } => self.execute(
-                "UPDATE attempts SET state = 'retrying', retry_ns = ?4
+                "UPDATE attempts SET state = 'again', retry_ns = ?4
                  WHERE seq = ?1 AND step = ?2 AND registration = ?3
                    AND attempt = (SELECT max(attempt) FROM attempts
                                   WHERE seq = ?1 AND step = ?2 AND registration = ?3)",
