@@ -1144,6 +1144,7 @@ mod tests {
         assert_eq!(company.number_attempt(id), Some((1, 1)));
         company.attempted(id, attempt(1, 500), next).unwrap();
         assert_eq!(company.load().open, 1);
+        assert_eq!(company.number_attempt(id), Some((2, 1)));
         company.attempted(id, attempt(2, 200), Next::Done).unwrap();
         assert_eq!(company.load().open, 0);
         company.redeliver(id, 7).unwrap();
