@@ -338,6 +338,12 @@ impl World {
         None
     }
 
+    /// Changes something until that is answered; in between nobody can tell how it stands.
+    fn last(&self, method: &str, own: &str, body: &Value) -> Option<Value> {
+        self.noted.lock().unwrap().entities.remove(own);
+        Some(self.insist(method, own, body)?.expect(200).json())
+    }
+
     /// A customer: registers, then posts, and now and then does something else.
     fn customer(&self, number: usize) -> Option<()> {
         let key = format!("company-{number}");
@@ -368,8 +374,7 @@ impl World {
                     let made = self.insist("POST", &campaigns(&key), &campaign(&event_id))?;
                     let made = made.expect(202).json();
                     let own = made["url"].as_str().unwrap().to_owned();
-                    let changed = self.insist("PUT", &own, &campaign(&format!("{event_id}-2")))?;
-                    let changed = changed.expect(200).json();
+                    let changed = self.last("PUT", &own, &campaign(&format!("{event_id}-2")))?;
                     self.noted.lock().unwrap().entities.insert(own, changed);
                 }
                 8 => self.forget(&format!("forgotten-{number}-{turn}"))?,
@@ -396,27 +401,21 @@ impl World {
         let (path, own) =
             self.register(key, &format!("other-{turn}"), Some("nobody_posts_this"))?;
         let body = registration(&format!("{}{path}/new", self.url), Some("nor_this"));
-        let changed = self.insist("PUT", &own, &body)?.expect(200).json();
+        let changed = self.last("PUT", &own, &body)?;
         self.noted
             .lock()
             .unwrap()
             .entities
             .insert(own.clone(), changed);
         let (path, ended) = self.register(key, &format!("cancelled-{turn}"), None)?;
-        let cancelled = self
-            .insist("DELETE", &ended, &Value::Null)?
-            .expect(200)
-            .json();
+        let cancelled = self.last("DELETE", &ended, &Value::Null)?;
         assert!(cancelled["end_date"].is_string(), "{cancelled}");
         let mut noted = self.noted.lock().unwrap();
         noted.entities.insert(ended, cancelled);
         noted.cancelled.push((path, format!("{key}-"), turn + 1));
         drop(noted);
         // So many may be active at once.
-        let ended = self
-            .insist("DELETE", &own, &Value::Null)?
-            .expect(200)
-            .json();
+        let ended = self.last("DELETE", &own, &Value::Null)?;
         self.noted.lock().unwrap().entities.insert(own, ended);
         Some(())
     }

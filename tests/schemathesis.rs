@@ -114,7 +114,7 @@ fn succeeded(requests: &Value, method: &str, template: &str) -> bool {
 #[test]
 fn the_server_is_what_vibes_publishes() {
     let read = |_: &_| std::fs::read_to_string(root().join("tests/openapi/vibes.json")).unwrap();
-    conforms(read, &["--max-examples", "20"], &[]);
+    conforms(read, &["--max-examples", "10"], &[]);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn the_server_is_what_it_says_itself() {
         client.get("/_mock/openapi.json").expect(200).body
     };
     // It sends changes for as long as somebody listens.
-    let more = ["--exclude-path", "/_mock/stream", "--max-examples", "10"];
+    let more = ["--exclude-path", "/_mock/stream", "--max-examples", "4"];
     // They need a scenario, or the id of what is there; the other document's test meets most of them.
     let rarely = [
         "getCallback",

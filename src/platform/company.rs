@@ -324,14 +324,7 @@ impl Company {
     ) -> Result<&Registration, Problem> {
         let made = Registration::create(id, request, now)?;
         self.check_conflicts(&made)?;
-        let listed = self.registrations.values();
-        if listed.filter(|other| other.listed_at(now)).count() >= MAX_REGISTRATIONS {
-            return Err(Problem::one(
-                422,
-                code::NOT_ACCEPTABLE,
-                format!("A company has up to {MAX_REGISTRATIONS} callbacks; cancel one first"),
-            ));
-        }
+        self.check_room(&made, now)?;
         if self.registrations.len() > MAX_REGISTRATIONS + REMEMBERED_REGISTRATIONS {
             let over = self.registrations.values();
             let oldest = over
@@ -349,7 +342,7 @@ impl Company {
     ///
     /// # Errors
     ///
-    /// There is none of that id (404), or it would be in another's way (409).
+    /// There is none of that id (404), it would be in another's way (409), or one too many (422).
     pub fn update_registration(
         &mut self,
         id: u64,
@@ -359,6 +352,7 @@ impl Company {
         let mut changed = self.registration(id)?.clone();
         changed.update(request, now)?;
         self.check_conflicts(&changed)?;
+        self.check_room(&changed, now)?;
         Ok(self
             .registrations
             .entry(id)
@@ -388,6 +382,21 @@ impl Company {
     /// There is none (404).
     pub fn registration(&self, id: u64) -> Result<&Registration, Problem> {
         self.registrations.get(&id).ok_or_else(no_callback)
+    }
+
+    fn check_room(&self, made: &Registration, now: DateTime<Utc>) -> Result<(), Problem> {
+        let others = self.registrations.values();
+        let listed = others
+            .filter(|other| other.callback_id != made.callback_id && other.listed_at(now))
+            .count();
+        if listed < MAX_REGISTRATIONS || !made.listed_at(now) {
+            return Ok(());
+        }
+        Err(Problem::one(
+            422,
+            code::NOT_ACCEPTABLE,
+            format!("A company has up to {MAX_REGISTRATIONS} callbacks; cancel one first"),
+        ))
     }
 
     fn check_conflicts(&self, made: &Registration) -> Result<(), Problem> {

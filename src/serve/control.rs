@@ -125,8 +125,12 @@ struct Redelivered {
 /// How the server is.
 #[derive(Serialize, JsonSchema)]
 struct Health {
+    /// `ok`, or `trouble`
     status: &'static str,
     version: &'static str,
+    /// Why the data file could not be written the last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
 }
 
 /// The endpoints of the mock's own side.
@@ -275,7 +279,8 @@ pub fn endpoints() -> Vec<Endpoint<Hub>> {
         Endpoint::new(Side::Open, Method::GET, "/healthz", "getHealth", "Whether the server is there", |call| {
             Box::pin(health(call))
         })
-        .answers::<Health>(200, "It is"),
+        .answers::<Health>(200, "It is")
+        .answers::<Health>(503, "It is, but cannot write its data file"),
         mock(Method::GET, "/metrics", "getMetrics", "Numbers for Prometheus", |call| {
             Box::pin(numbers(call))
         })
@@ -808,12 +813,18 @@ pub fn document() -> Value {
     openapi::document(&all(), "/")
 }
 
-async fn health(_: Call<Hub>) -> Reply {
+async fn health(call: Call<Hub>) -> Reply {
+    let trouble = call.hub.trouble();
+    let (code, status) = match trouble {
+        None => (200, "ok"),
+        Some(_) => (503, "trouble"),
+    };
     Reply::json(
-        200,
+        code,
         &Health {
-            status: "ok",
+            status,
             version: env!("CARGO_PKG_VERSION"),
+            trouble,
         },
     )
 }

@@ -636,6 +636,11 @@ impl Hub {
         self.campaigns.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Why the data file could not be written the last time, if it could not.
+    pub fn trouble(&self) -> Option<String> {
+        self.data.as_ref().and_then(Data::trouble)
+    }
+
     /// Queues a change to be written; whoever wants to know that it is on disk waits for what comes back.
     pub fn save(&self, change: impl FnOnce() -> data::Change) -> Option<Written> {
         self.data.as_ref().map(|data| data.write(change()))

@@ -170,6 +170,9 @@ struct CampaignAnswer {
     url: String,
 }
 
+/// The largest registration or campaign, in bytes: they are kept as they were sent.
+const MAX_ENTITY: usize = 64 * 1024;
+
 /// The endpoints of the platform's side.
 pub fn endpoints() -> Vec<Endpoint<Hub>> {
     const CALLBACKS: &str = "/companies/{company_key}/config/callbacks";
@@ -200,6 +203,7 @@ pub fn endpoints() -> Vec<Endpoint<Hub>> {
             |call| Box::pin(register(call)),
         )
         .takes::<Registration>()
+        .max_body(MAX_ENTITY)
         .answers::<RegistrationAnswer>(201, "It is registered")
         .fails(400, "The request is not well formed")
         .fails(409, "Another registration is in its way")
@@ -228,6 +232,7 @@ pub fn endpoints() -> Vec<Endpoint<Hub>> {
             |call| Box::pin(update_registration(call)),
         )
         .takes::<Registration>()
+        .max_body(MAX_ENTITY)
         .answers::<RegistrationAnswer>(200, "The registration as it is now")
         .fails(400, "The request is not well formed")
         .fails(409, "Another registration is in its way")
@@ -273,6 +278,7 @@ pub fn endpoints() -> Vec<Endpoint<Hub>> {
             |call| Box::pin(create_campaign(call)),
         )
         .takes::<Campaign>()
+        .max_body(MAX_ENTITY)
         .answers::<CampaignAnswer>(202, "It is created")
         .fails(400, "The request is not well formed")
         .fails(422, "Something in it is not acceptable"),
@@ -305,6 +311,7 @@ pub fn endpoints() -> Vec<Endpoint<Hub>> {
                 |call| Box::pin(update_campaign(call)),
             )
             .takes::<Campaign>()
+            .max_body(MAX_ENTITY)
             .answers::<CampaignAnswer>(200, "The campaign as it is now")
             .fails(400, "The request is not well formed")
             .fails(
