@@ -114,7 +114,7 @@ fn succeeded(requests: &Value, method: &str, template: &str) -> bool {
 #[test]
 fn the_server_is_what_vibes_publishes() {
     let read = |_: &_| std::fs::read_to_string(root().join("tests/openapi/vibes.json")).unwrap();
-    conforms(read, &["--max-examples", "10"], &[]);
+    conforms(read, &["--max-examples", "20"], &[]);
 }
 
 #[test]
