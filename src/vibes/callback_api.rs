@@ -185,7 +185,7 @@ fn read_detail(
         }
     }
     let detail = fields.take(key).map(|value| match value {
-        Value::Object(object) => Some(object),
+        Value::Object(object) => Some(request::without_nulls(object)),
         _ => None,
     });
     (detail, filter)

@@ -167,7 +167,7 @@ impl CampaignRequest {
             .required_inner("targeting", &mut faults)
             .and_then(|targeting| read_targeting(targeting, &mut faults));
         let targeting = match fields.take("targeting") {
-            Some(Value::Object(targeting)) => targeting,
+            Some(Value::Object(targeting)) => request::without_nulls(targeting),
             _ => Map::new(),
         };
         match (name, event_type, start_date.flatten(), message) {

@@ -50,6 +50,23 @@ pub(super) fn as_sent(body: &[u8], path: &[&str]) -> Option<String> {
     String::from_utf8(text.bytes().filter(kept).collect()).ok()
 }
 
+/// Leaves out what is null, in an object and the objects within it: it counts as absent, so it is not answered.
+pub(super) fn without_nulls(object: Object) -> Object {
+    let kept = object.into_iter().filter(|(_, value)| !value.is_null());
+    kept.map(|(key, value)| match value {
+        Value::Object(inner) => (key, Value::Object(without_nulls(inner))),
+        Value::Array(items) => {
+            let items = items.into_iter().map(|item| match item {
+                Value::Object(inner) => Value::Object(without_nulls(inner)),
+                item => item,
+            });
+            (key, Value::Array(items.collect()))
+        }
+        value => (key, value),
+    })
+    .collect()
+}
+
 /// What to do about the two slips of the documentation's own examples.
 fn remedy(body: &[u8], error: &serde_json::Error) -> &'static str {
     let at = body
