@@ -5,5 +5,6 @@
 //! for others.
 
 pub mod company;
+pub mod event;
 pub mod media;
 pub mod routing;

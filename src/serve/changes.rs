@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::platform::company::{DeliveryId, State, instant};
+use crate::platform::event::{DeliveryId, State, instant};
 use crate::vibes::outcome::Outcome;
 
 /// So many changes are kept for those who come back.

@@ -19,7 +19,7 @@ use super::time::Until;
 use super::view::{Deliveries, DeliveryView, Wanted, view};
 use super::{metrics, openapi, sse, vibes_api};
 use crate::plan;
-use crate::platform::company::{DeliveryId, State, instant, nanos};
+use crate::platform::event::{DeliveryId, State, instant, nanos};
 use crate::report::Report;
 use crate::scenario::Scenario;
 use crate::scenario::source::READY_MADE;
@@ -606,9 +606,7 @@ async fn try_set_routes(call: &Call<Hub>) -> Result<Reply, Reply> {
             ));
         }
     };
-    let problem =
-        |problem: crate::vibes::api::Problem| Reply::json_bytes(problem.status, problem.to_json());
-    let place = call.hub.place(key).map_err(problem)?;
+    let place = call.hub.place(key).map_err(Reply::from)?;
     let text = text.to_owned();
     let written = call.hub.set_routes(&place, Some((scenario, text)));
     Ok(vibes_api::once(written, Reply::empty(204)).await)

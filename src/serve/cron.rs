@@ -11,7 +11,7 @@ use super::hub::{Hub, locked};
 use crate::draw::{self, Purpose};
 use crate::journey::Text;
 use crate::plan::arrivals::firing;
-use crate::platform::company::{Event, instant, nanos};
+use crate::platform::event::{Event, instant, nanos};
 use crate::platform::routing::{Rule, Way};
 use crate::scenario::Scenario;
 use crate::scenario::event::{MadeEvent, Occasion};

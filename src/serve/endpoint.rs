@@ -246,7 +246,7 @@ impl<H> Endpoint<H> {
     /// Answers with errors.
     #[must_use]
     pub fn fails(self, status: u16, description: &'static str) -> Endpoint<H> {
-        self.answers::<super::reply::Errors>(status, description)
+        self.answers::<crate::vibes::api::Problem>(status, description)
     }
 
     pub(super) fn names_of(&self, place: Place) -> impl Iterator<Item = &'static str> {

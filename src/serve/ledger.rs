@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use super::hub::{Hub, Place};
 use crate::delivery::{Attempt, OnRecord, Recorder};
 use crate::plan::{self, PlanError};
-use crate::platform::company::{self, DeliveryId};
+use crate::platform::event::{self, DeliveryId};
 use crate::timeline::Feed;
 
 /// The callbacks of posted events, as a lane needs them: they are put in from outside.
@@ -88,7 +88,7 @@ impl Recorder for Ledger {
         let numbered = self.place.company().number_attempt(id);
         // A company that is being forgotten has no such delivery.
         let (number, destinations) = numbered?;
-        let made = company::Attempt {
+        let made = event::Attempt {
             number,
             at: attempt.job.started,
             latency_us: u64::try_from(attempt.latency.as_micros()).unwrap_or(u64::MAX),

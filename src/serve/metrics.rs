@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::hub::Hub;
 use crate::delivery::answer::FailureKind;
-use crate::platform::company::Attempt;
+use crate::platform::event::Attempt;
 
 /// Bounds of the histograms, in seconds.
 const BOUNDS: [f64; 12] = [

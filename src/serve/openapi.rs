@@ -6,7 +6,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::endpoint::{Endpoint, Parameter, Place, SchemaOf, Side};
-use super::reply::Errors;
+use crate::vibes::api::Problem;
 
 /// Describes a table. `server` is the URL where it is served; `/` for the one that the document comes from.
 pub fn document<H>(endpoints: &[Endpoint<H>], server: &str) -> Value {
@@ -79,7 +79,7 @@ fn operation<H>(endpoint: &Endpoint<H>, schemas: &mut Schemas) -> Value {
         }
         responses.insert(response.status.to_string(), entry);
     }
-    let errors = schemas.of(SchemaGenerator::subschema_for::<Errors>);
+    let errors = schemas.of(SchemaGenerator::subschema_for::<Problem>);
     responses.insert(
         "default".to_owned(),
         json!({

@@ -9,10 +9,10 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName};
 use hyper::http::HeaderValue;
 use hyper::{Response, StatusCode};
-use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::patience::Busy;
+use crate::vibes::api::Problem;
 
 /// An answer.
 pub struct Reply {
@@ -30,22 +30,6 @@ enum Content {
 /// Makes the pieces of a body when they are asked for, so that a slow reader costs no memory.
 pub(super) trait Source: Send {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>>;
-}
-
-/// What an answer with errors looks like, as Vibes writes it.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Errors")]
-pub(super) struct Errors {
-    /// What is wrong.
-    errors: Vec<Error>,
-}
-
-#[derive(Serialize, JsonSchema)]
-struct Error {
-    /// What is wrong, for people.
-    message: String,
-    /// What is wrong, for programs.
-    code: u32,
 }
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -85,9 +69,7 @@ impl Reply {
 
     /// An error, in the form that Vibes gives it.
     pub fn error(status: u16, code: u32, message: impl Into<String>) -> Reply {
-        let message = message.into();
-        let errors = vec![Error { message, code }];
-        Reply::json(status, &Errors { errors })
+        Problem::one(status, code, message).into()
     }
 
     /// A body that is made as it goes out: `next` is asked for a piece only when the last one has been
@@ -150,6 +132,12 @@ impl Reply {
         *response.status_mut() = self.status;
         response.headers_mut().extend(self.headers);
         response
+    }
+}
+
+impl From<Problem> for Reply {
+    fn from(problem: Problem) -> Reply {
+        Reply::json(problem.status, &problem)
     }
 }
 

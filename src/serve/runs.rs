@@ -14,7 +14,7 @@ use crate::delivery::target::Target;
 use crate::delivery::tls::Transport;
 use crate::delivery::{Ending, Engine, StopSignal};
 use crate::plan::{Parameters, Plan, Shard, instant};
-use crate::platform::company;
+use crate::platform::event;
 use crate::report::{Heading, Report, Tally};
 use crate::run::CONNECTIONS;
 use crate::scenario::Scenario;
@@ -162,7 +162,7 @@ impl Hub {
             Some(speed) => Clock::at(0, speed),
             None => self.clock.since(now),
         };
-        let start = company::instant(now);
+        let start = event::instant(now);
         let heading = Heading {
             scenario: scenario.name.clone(),
             destination: target.url.clone(),

@@ -3,11 +3,14 @@
 //! What a request means is said in [`vibes`](crate::vibes), what it does in
 //! [`platform`](crate::platform); here they meet the hub.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use hyper::Method;
 use hyper::header::LOCATION;
 use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::changes::What;
@@ -15,10 +18,11 @@ use super::data;
 use super::endpoint::{Answering, Call, Endpoint, Side};
 use super::hub::{Hub, Place, check_key};
 use super::reply::Reply;
-use crate::platform::company::Event;
+use crate::platform::company::Company;
+use crate::platform::event::Event;
 use crate::vibes::api::{ApiVersion, Problem, code};
-use crate::vibes::callback_api::{CallbackKind, RegistrationRequest, TestCallback};
-use crate::vibes::campaign::CampaignRequest;
+use crate::vibes::callback_api::{self, CallbackKind, RegistrationRequest, TestCallback};
+use crate::vibes::campaign::{self, CampaignRequest};
 use crate::vibes::event::PostedEvent;
 use crate::vibes::registration::MAX_URL;
 
@@ -345,11 +349,6 @@ fn of_company(
         .fails(429, "There were more calls in a second than the platform takes (only with `enforce_limits`)")
 }
 
-/// A problem as an answer.
-fn refused(problem: &Problem) -> Reply {
-    Reply::json_bytes(problem.status, problem.to_json())
-}
-
 /// Waits until something is on disk, if it is to be, and answers.
 pub(super) async fn once(written: Option<data::Written>, reply: Reply) -> Reply {
     match written {
@@ -377,6 +376,15 @@ fn known(call: &Call<Hub>) -> Result<Option<Arc<Place>>, Problem> {
     Ok(place)
 }
 
+/// A company that must be there for what is asked.
+fn existing(call: &Call<Hub>) -> Result<Arc<Place>, Problem> {
+    known(call)?.ok_or_else(|| {
+        let key = call.path("company_key");
+        let message = format!("Nothing is known of the company {key}");
+        Problem::one(404, code::NOT_FOUND, message)
+    })
+}
+
 /// A company that something is made for.
 fn made(call: &Call<Hub>) -> Result<Arc<Place>, Problem> {
     version(call)?;
@@ -385,48 +393,136 @@ fn made(call: &Call<Hub>) -> Result<Arc<Place>, Problem> {
     Ok(place)
 }
 
+/// What a path names; nothing has the id 0.
+fn id<N: FromStr + Default>(call: &Call<Hub>, name: &str) -> N {
+    call.path(name).parse().unwrap_or_default()
+}
+
 fn callback_id(call: &Call<Hub>) -> u64 {
-    // No registration has the id 0.
-    call.path("callback_id").parse().unwrap_or(0)
+    id(call, "callback_id")
 }
 
 fn campaign_id(call: &Call<Hub>) -> u32 {
-    call.path("event_triggered_message_id").parse().unwrap_or(0)
+    id(call, "event_triggered_message_id")
 }
 
-async fn register(call: Call<Hub>) -> Reply {
-    match try_register(&call).await {
-        Ok((place, id, written, answer)) => {
-            let path = format!("/companies/{}/config/callbacks/{id}", place.key);
-            let reply = Reply::json(201, &answer).header(LOCATION, path);
-            let reply = once(written, reply).await;
-            if reply.status() == 503 {
-                // Else it would be in its own way when it is tried again.
-                place.company().registrations.remove(&id);
-            }
-            reply
-        }
-        Err(problem) => refused(&problem),
+/// What a company has under ids: registrations and campaigns.
+trait Entity: Serialize {
+    fn what(&self) -> What;
+    fn change(&self, company: Arc<str>, json: String) -> data::Change;
+    fn shown(&self, company_key: &str, now: DateTime<Utc>) -> Value;
+}
+
+impl Entity for callback_api::Registration {
+    fn what(&self) -> What {
+        What::Registration(self.callback_id)
+    }
+
+    fn change(&self, company: Arc<str>, json: String) -> data::Change {
+        let id = self.callback_id;
+        data::Change::Registration { company, id, json }
+    }
+
+    fn shown(&self, company_key: &str, _: DateTime<Utc>) -> Value {
+        self.to_json(company_key)
     }
 }
 
-async fn try_register(
+impl Entity for campaign::Campaign {
+    fn what(&self) -> What {
+        What::Campaign(self.id)
+    }
+
+    fn change(&self, company: Arc<str>, json: String) -> data::Change {
+        let id = self.id;
+        data::Change::Campaign { company, id, json }
+    }
+
+    fn shown(&self, company_key: &str, now: DateTime<Utc>) -> Value {
+        self.to_json(company_key, now)
+    }
+}
+
+/// What was done: the answer, and what to wait for before it is given.
+type Done = (Option<data::Written>, Value);
+
+/// Makes or changes something of a company's: all under its lock, so that it is written in the same order.
+fn change<T: Entity>(
+    hub: &Hub,
+    place: &Place,
+    make: impl FnOnce(&mut Company, DateTime<Utc>) -> Result<&T, Problem>,
+) -> Result<Done, Problem> {
+    let now = hub.time();
+    let mut company = place.company();
+    let made = make(&mut company, now)?;
+    let written = hub.save_for(place, || {
+        let json = serde_json::to_string(made).unwrap_or_default();
+        made.change(Arc::clone(&place.key), json)
+    });
+    let (what, shown) = (made.what(), made.shown(&place.key, now));
+    drop(company);
+    hub.tell(place, what);
+    Ok((written, shown))
+}
+
+async fn answer(status: u16, done: Result<Done, Problem>) -> Reply {
+    match done {
+        Ok((written, shown)) => once(written, Reply::json(status, &shown)).await,
+        Err(problem) => problem.into(),
+    }
+}
+
+/// Answers with something of a company's.
+fn show<T: Entity>(call: &Call<Hub>, find: impl FnOnce(&Company) -> Result<&T, Problem>) -> Reply {
+    let shown = existing(call).and_then(|place| {
+        let company = place.company();
+        Ok(find(&company)?.shown(&place.key, call.hub.time()))
+    });
+    shown.map_or_else(Reply::from, |shown| Reply::json(200, &shown))
+}
+
+/// Answers with all of a company's that are wanted.
+fn list<T: Entity>(
     call: &Call<Hub>,
-) -> Result<(Arc<Place>, u64, Option<data::Written>, Value), Problem> {
+    find: impl FnOnce(&Company, DateTime<Utc>) -> Vec<&T>,
+) -> Reply {
+    let (place, now) = match known(call) {
+        Ok(place) => (place, call.hub.time()),
+        Err(problem) => return problem.into(),
+    };
+    let all: Vec<Value> = place.map_or_else(Vec::new, |place| {
+        let company = place.company();
+        let found = find(&company, now).into_iter();
+        found.map(|one| one.shown(&place.key, now)).collect()
+    });
+    Reply::json(200, &all)
+}
+
+async fn register(call: Call<Hub>) -> Reply {
+    let (place, id, done) = match try_register(&call).await {
+        Ok(registered) => registered,
+        Err(problem) => return problem.into(),
+    };
+    let path = format!("/companies/{}/config/callbacks/{id}", place.key);
+    let reply = answer(201, Ok(done)).await.header(LOCATION, path);
+    if reply.status() == 503 {
+        // Else it would be in its own way when it is tried again.
+        place.company().registrations.remove(&id);
+    }
+    reply
+}
+
+async fn try_register(call: &Call<Hub>) -> Result<(Arc<Place>, u64, Done), Problem> {
     version(call)?;
-    let hub = &call.hub;
     check_key(call.path("company_key"))?;
     let request = RegistrationRequest::parse(&call.body)?;
-    check_destination(hub, &request).await?;
+    check_destination(&call.hub, &request).await?;
     let place = made(call)?;
-    let id = hub.next_registration();
-    let mut company = place.company();
-    let made = company.register(id, request, hub.time())?;
-    let written = hub.save_for(&place, || saved(&place, made));
-    let answer = made.to_json(&place.key);
-    drop(company);
-    hub.tell(&place, What::Registration(id));
-    Ok((place, id, written, answer))
+    let id = call.hub.next_registration();
+    let done = change(&call.hub, &place, |company, now| {
+        company.register(id, request, now)
+    })?;
+    Ok((place, id, done))
 }
 
 async fn check_destination(hub: &Hub, request: &RegistrationRequest) -> Result<(), Problem> {
@@ -437,102 +533,48 @@ async fn check_destination(hub: &Hub, request: &RegistrationRequest) -> Result<(
     })
 }
 
-fn saved(place: &Place, made: &crate::vibes::callback_api::Registration) -> data::Change {
-    data::Change::Registration {
-        company: Arc::clone(&place.key),
-        id: made.callback_id,
-        json: serde_json::to_string(made).unwrap_or_default(),
-    }
-}
-
 async fn list_registrations(call: Call<Hub>) -> Reply {
-    let now = call.hub.time();
-    match known(&call) {
-        Ok(None) => Reply::json(200, &json!([])),
-        Ok(Some(place)) => {
-            let company = place.company();
-            let listed = company.registrations.values();
-            let all: Vec<Value> = listed
-                .filter(|registration| registration.listed_at(now))
-                .map(|registration| registration.to_json(&place.key))
-                .collect();
-            Reply::json(200, &all)
-        }
-        Err(problem) => refused(&problem),
-    }
-}
-
-async fn get_registration(call: Call<Hub>) -> Reply {
-    let found = existing(&call).and_then(|place| {
-        let company = place.company();
-        let found = company.registration(callback_id(&call))?;
-        Ok(found.to_json(&place.key))
-    });
-    match found {
-        Ok(answer) => Reply::json(200, &answer),
-        Err(problem) => refused(&problem),
-    }
-}
-
-/// A company that must be there for what is asked.
-fn existing(call: &Call<Hub>) -> Result<Arc<Place>, Problem> {
-    known(call)?.ok_or_else(|| {
-        let key = call.path("company_key");
-        let message = format!("Nothing is known of the company {key}");
-        Problem::one(404, code::NOT_FOUND, message)
+    list(&call, |company, now| {
+        let all = company.registrations.values();
+        all.filter(|one| one.listed_at(now)).collect()
     })
 }
 
-async fn update_registration(call: Call<Hub>) -> Reply {
-    match try_update_registration(&call).await {
-        Ok((written, answer)) => once(written, Reply::json(200, &answer)).await,
-        Err(problem) => refused(&problem),
-    }
+async fn get_registration(call: Call<Hub>) -> Reply {
+    show(&call, |company| company.registration(callback_id(&call)))
 }
 
-async fn try_update_registration(
-    call: &Call<Hub>,
-) -> Result<(Option<data::Written>, Value), Problem> {
+async fn update_registration(call: Call<Hub>) -> Reply {
+    answer(200, try_update_registration(&call).await).await
+}
+
+async fn try_update_registration(call: &Call<Hub>) -> Result<Done, Problem> {
     let (hub, id) = (&call.hub, callback_id(call));
     let place = existing(call)?;
     place.company().registration(id)?;
     let request = RegistrationRequest::parse(&call.body)?;
     check_destination(hub, &request).await?;
-    let mut company = place.company();
-    let changed = company.update_registration(id, request, hub.time())?;
-    let written = hub.save_for(&place, || saved(&place, changed));
-    let answer = changed.to_json(&place.key);
-    drop(company);
+    let done = change(hub, &place, |company, now| {
+        company.update_registration(id, request, now)
+    })?;
     hub.retarget(&place, id);
-    hub.tell(&place, What::Registration(id));
-    Ok((written, answer))
+    Ok(done)
 }
 
 async fn cancel_registration(call: Call<Hub>) -> Reply {
-    let (hub, id) = (&call.hub, callback_id(&call));
     let cancelled = existing(&call).and_then(|place| {
-        let mut company = place.company();
-        let ended = company.cancel_registration(id, hub.time())?;
-        let written = hub.save_for(&place, || saved(&place, ended));
-        let answer = ended.to_json(&place.key);
-        drop(company);
-        hub.tell(&place, What::Registration(id));
-        Ok((written, answer))
+        change(&call.hub, &place, |company, now| {
+            company.cancel_registration(callback_id(&call), now)
+        })
     });
-    match cancelled {
-        Ok((written, answer)) => once(written, Reply::json(200, &answer)).await,
-        Err(problem) => refused(&problem),
-    }
+    answer(200, cancelled).await
 }
 
 async fn test(call: Call<Hub>) -> Reply {
-    match try_test(&call) {
-        Ok((written, answer)) => once(written, Reply::json(201, &answer)).await,
-        Err(problem) => refused(&problem),
-    }
+    answer(201, try_test(&call)).await
 }
 
-fn try_test(call: &Call<Hub>) -> Result<(Option<data::Written>, Value), Problem> {
+fn try_test(call: &Call<Hub>) -> Result<Done, Problem> {
     let hub = &call.hub;
     let wanted = TestCallback::parse(&call.body)?;
     let place = existing(call)?;
@@ -581,17 +623,15 @@ async fn post_event(call: Call<Hub>) -> Reply {
         let accepted = hub.accept(&place, &posted)?;
         Ok((place, accepted))
     });
-    match accepted {
-        Ok((place, (event_id, seq, written))) => {
-            let reply = Reply::json(202, &json!({"event_id": &*event_id}));
-            let reply = once(written, reply).await;
-            if reply.status() == 503 {
-                hub.withdraw(&place, seq);
-            }
-            reply
-        }
-        Err(problem) => refused(&problem),
+    let (place, (event_id, seq, written)) = match accepted {
+        Ok(accepted) => accepted,
+        Err(problem) => return problem.into(),
+    };
+    let reply = answer(202, Ok((written, json!({"event_id": &*event_id})))).await;
+    if reply.status() == 503 {
+        hub.withdraw(&place, seq);
     }
+    reply
 }
 
 async fn create_campaign(call: Call<Hub>) -> Reply {
@@ -599,102 +639,55 @@ async fn create_campaign(call: Call<Hub>) -> Reply {
     let created = CampaignRequest::parse(&call.body).and_then(|request| {
         let place = made(&call)?;
         let id = hub.next_campaign();
-        let mut company = place.company();
-        let made = company.create_campaign(id, request, hub.time())?;
-        let written = hub.save_for(&place, || saved_campaign(&place, made));
-        let answer = made.to_json(&place.key, hub.time());
-        drop(company);
-        hub.tell(&place, What::Campaign(id));
-        Ok((place, id, written, answer))
+        let done = change(hub, &place, |company, now| {
+            company.create_campaign(id, request, now)
+        })?;
+        Ok((place, id, done))
     });
-    match created {
-        Ok((place, id, written, answer)) => {
-            let reply = once(written, Reply::json(202, &answer)).await;
-            if reply.status() == 503 {
-                place.company().campaigns.remove(&id);
-            }
-            reply
-        }
-        Err(problem) => refused(&problem),
+    let (place, id, done) = match created {
+        Ok(created) => created,
+        Err(problem) => return problem.into(),
+    };
+    let reply = answer(202, Ok(done)).await;
+    if reply.status() == 503 {
+        place.company().campaigns.remove(&id);
     }
-}
-
-fn saved_campaign(place: &Place, made: &crate::vibes::campaign::Campaign) -> data::Change {
-    data::Change::Campaign {
-        company: Arc::clone(&place.key),
-        id: made.id,
-        json: serde_json::to_string(made).unwrap_or_default(),
-    }
+    reply
 }
 
 async fn list_campaigns(call: Call<Hub>) -> Reply {
-    let now = call.hub.time();
-    match known(&call) {
-        Ok(None) => Reply::json(200, &json!([])),
-        Ok(Some(place)) => {
-            let company = place.company();
-            let all: Vec<Value> = company
-                .campaigns
-                .values()
-                .filter(|campaign| {
-                    let status = campaign.status_at(now).name();
-                    call.query("status").is_none_or(|wanted| wanted == status)
-                        && call
-                            .query("event_type")
-                            .is_none_or(|wanted| wanted.eq_ignore_ascii_case(&campaign.event_type))
-                })
-                .map(|campaign| campaign.to_json(&place.key, now))
-                .collect();
-            Reply::json(200, &all)
-        }
-        Err(problem) => refused(&problem),
-    }
+    list(&call, |company, now| {
+        let wanted = |campaign: &&campaign::Campaign| {
+            let status = campaign.status_at(now).name();
+            let event_type = call.query("event_type");
+            call.query("status").is_none_or(|wanted| wanted == status)
+                && event_type.is_none_or(|wanted| wanted.eq_ignore_ascii_case(&campaign.event_type))
+        };
+        company.campaigns.values().filter(wanted).collect()
+    })
 }
 
 async fn get_campaign(call: Call<Hub>) -> Reply {
-    let found = existing(&call).and_then(|place| {
-        let company = place.company();
-        let found = company.campaign(campaign_id(&call))?;
-        Ok(found.to_json(&place.key, call.hub.time()))
-    });
-    match found {
-        Ok(answer) => Reply::json(200, &answer),
-        Err(problem) => refused(&problem),
-    }
+    show(&call, |company| company.campaign(campaign_id(&call)))
 }
 
 async fn update_campaign(call: Call<Hub>) -> Reply {
-    let (hub, id) = (&call.hub, campaign_id(&call));
+    let id = campaign_id(&call);
     let updated = existing(&call).and_then(|place| {
         place.company().campaign(id)?;
         let request = CampaignRequest::parse(&call.body)?;
-        let mut company = place.company();
-        let changed = company.update_campaign(id, request, hub.time())?;
-        let written = hub.save_for(&place, || saved_campaign(&place, changed));
-        let answer = changed.to_json(&place.key, hub.time());
-        drop(company);
-        hub.tell(&place, What::Campaign(id));
-        Ok((written, answer))
+        change(&call.hub, &place, |company, now| {
+            company.update_campaign(id, request, now)
+        })
     });
-    match updated {
-        Ok((written, answer)) => once(written, Reply::json(200, &answer)).await,
-        Err(problem) => refused(&problem),
-    }
+    answer(200, updated).await
 }
 
 async fn cancel_campaign(call: Call<Hub>) -> Reply {
-    let (hub, id) = (&call.hub, campaign_id(&call));
     let cancelled = existing(&call).and_then(|place| {
-        let mut company = place.company();
-        let ended = company.cancel_campaign(id, hub.time())?;
-        let written = hub.save_for(&place, || saved_campaign(&place, ended));
-        let answer = ended.to_json(&place.key, hub.time());
-        drop(company);
-        hub.tell(&place, What::Campaign(id));
-        Ok((written, answer))
+        change(&call.hub, &place, |company, now| {
+            company.cancel_campaign(campaign_id(&call), now)
+        })
     });
-    match cancelled {
-        Ok((written, answer)) => once(written, Reply::json(200, &answer)).await,
-        Err(problem) => refused(&problem),
-    }
+    answer(200, cancelled).await
 }

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use super::hub::{Hub, Place};
 use crate::fault;
 use crate::plan;
-use crate::platform::company::{Attempt, Company, DeliveryId, Shown, State, instant};
+use crate::platform::company::Company;
+use crate::platform::event::{Attempt, DeliveryId, Shown, State, instant};
 use crate::vibes::outcome::{Outcome, Stage, Status};
 
 /// A delivery: one callback on its way to one destination.

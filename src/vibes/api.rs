@@ -4,7 +4,6 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 
 /// The version of the API that a request is written for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
@@ -65,7 +64,8 @@ pub mod code {
 }
 
 /// One error, as Vibes writes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
 pub struct ApiError {
     /// What is wrong, for people.
     pub message: String,
@@ -74,9 +74,11 @@ pub struct ApiError {
 }
 
 /// Why a request is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Errors")]
 pub struct Problem {
     /// The HTTP status.
+    #[serde(skip)]
     pub status: u16,
     /// All that is wrong.
     pub errors: Vec<ApiError>,
@@ -92,11 +94,6 @@ impl Problem {
                 code,
             }],
         }
-    }
-
-    /// The answer's body: `{"errors":[{"message":…,"code":…}]}`.
-    pub fn to_json(&self) -> Vec<u8> {
-        json!({ "errors": self.errors }).to_string().into_bytes()
     }
 }
 
@@ -134,7 +131,7 @@ mod tests {
     fn errors_are_written_as_vibes_does() {
         let problem = Problem::one(400, code::REQUIRED, "The MDN field is required");
         assert_eq!(
-            String::from_utf8(problem.to_json()).unwrap(),
+            serde_json::to_string(&problem).unwrap(),
             r#"{"errors":[{"message":"The MDN field is required","code":1}]}"#
         );
     }

@@ -358,19 +358,14 @@ impl Campaign {
                 return may_not("it may not be updated any more");
             }
         }
-        let end_date = request.end_date.unwrap_or(self.end_date);
-        check_days(request.start_date, end_date, now)?;
-        *self = Campaign {
-            id: self.id,
-            name: request.name,
-            event_type: request.event_type,
-            message: request.message,
-            start_date: request.start_date,
+        let end_date = Some(request.end_date.unwrap_or(self.end_date));
+        let request = CampaignRequest {
             end_date,
-            canceled: false,
-            targeting: request.targeting,
+            ..request
+        };
+        *self = Campaign {
             created_at: self.created_at,
-            updated_at: now,
+            ..Campaign::create(self.id, request, now)?
         };
         Ok(())
     }
