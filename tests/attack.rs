@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use outside::client::{Answer, Client, read_answer};
+use outside::serving;
 use outside::{PATIENCE, Receiver, free_port, program};
 use serde_json::{Value, json};
 use vibes_mock::VibesMock;
@@ -200,10 +201,7 @@ fn tokens_and_passwords_open_their_sides_and_are_told_to_nobody() {
         .args(["--user", &format!("me:{PASSWORD}")])
         .env("VIBES_MOCK_TOKEN", TOKEN)
         .env("VIBES_MOCK_LOG", "trace");
-    let server = outside::Process::start(&mut command);
-    eventually("the port is written", || port_file.exists());
-    let port = std::fs::read_to_string(&port_file).unwrap();
-    let client = Client::of(&format!("http://127.0.0.1:{}", port.trim()));
+    let (server, client) = serving::start(&mut command, &port_file);
     let (basic, wrong) = (
         "Basic bWU6cGFzc3cwcmQtbm9ib2R5LW1heS1zZWU=",
         "Basic bWU6d3Jvbmc=",

@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use outside::client::{Answer, Client};
-use outside::{PATIENCE, Process, Ran, Receiver, Request, program};
+use outside::serving::{self, terminate};
+use outside::{PATIENCE, Process, Receiver, Request, program};
 use serde_json::{Value, json};
 
 const KILLS: usize = 100;
@@ -92,21 +93,7 @@ impl Home {
     }
 
     fn start_as(&self, command: &mut Command) -> (Process, Client) {
-        let file = self.folder.path().join("port");
-        // One that was killed has left it.
-        let _ = fs::remove_file(&file);
-        let process = Process::start(command);
-        let began = Instant::now();
-        loop {
-            if let Ok(port) = fs::read_to_string(&file) {
-                let client = Client::of(&format!("http://127.0.0.1:{}", port.trim()));
-                return (process, client);
-            }
-            if began.elapsed() > PATIENCE {
-                panic!("it does not start: {:?}", terminate(process));
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        serving::start(command, &self.folder.path().join("port"))
     }
 
     /// How many rows a table has.
@@ -115,15 +102,6 @@ impl Home {
         let query = format!("SELECT count(*) FROM {table}");
         connection.query_row(&query, [], |row| row.get(0)).unwrap()
     }
-}
-
-fn terminate(process: Process) -> Ran {
-    let sent = Command::new("kill")
-        .args(["-TERM", &process.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(sent.success());
-    process.end()
 }
 
 fn registration(url: &str, event_type: Option<&str>) -> Value {

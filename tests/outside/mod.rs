@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod documented;
+pub mod serving;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
