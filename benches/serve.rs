@@ -278,6 +278,14 @@ impl Part {
         })
     }
 
+    /// The server, in memory or with a file of its own among several.
+    fn serve(data: Option<&str>, which: &impl std::fmt::Display) -> Any<Part> {
+        match data {
+            Some(file) => Part::start(&["serve", &format!("{file}-{which}")]),
+            None => Part::start(&["serve"]),
+        }
+    }
+
     /// Asks for something; the answer's body.
     fn ask(&self, method: &str, path: &str, body: &str) -> Any<String> {
         let mut stream = std::net::TcpStream::connect(&self.address)?;
@@ -374,15 +382,7 @@ fn accept(data: Option<&str>, rate: u64) -> Any<()> {
     for round in 0..3 {
         let full = json!({"seconds": 4});
         let bare = Part::start(&["bare"])?.load(&full)?;
-        let role: Vec<String> = data
-            .map(|file| format!("{file}-{round}"))
-            .into_iter()
-            .collect();
-        let role: Vec<&str> = ["serve"]
-            .into_iter()
-            .chain(role.iter().map(String::as_str))
-            .collect();
-        let server = Part::start(&role)?;
+        let server = Part::serve(data, &round)?;
         // Nothing is due while it is measured.
         server.ask("PUT", "/_mock/routes?company_key=C0", LATER)?;
         let ours = server.load(&full)?;
@@ -400,15 +400,7 @@ fn accept(data: Option<&str>, rate: u64) -> Any<()> {
     );
     for rate in [rate / 10, rate / 4, rate / 2, rate] {
         let receiver = Part::start(&["receiver"])?;
-        let role: Vec<String> = data
-            .map(|file| format!("{file}-at-{rate}"))
-            .into_iter()
-            .collect();
-        let role: Vec<&str> = ["serve"]
-            .into_iter()
-            .chain(role.iter().map(String::as_str))
-            .collect();
-        let server = Part::start(&role)?;
+        let server = Part::serve(data, &rate)?;
         server.register(0, &format!("http://{}/", receiver.address))?;
         let result = server.load(&json!({"seconds": 8, "rate": rate}))?;
         let wanted = result["accepted"].as_u64().unwrap_or(0) * 4;

@@ -498,9 +498,7 @@ fn the_policy_of_now_counts_for_what_was_registered_under_another() {
     let mock = start(&[]);
     let client = client(&mock);
     post(&client, "k", "e1").expect(202);
-    client
-        .post("/_mock/clock/advance", &json!({"until": "idle"}))
-        .expect(200);
+    client.advance(&json!({"until": "idle"}));
     let found = client
         .get("/_mock/deliveries?event_id=e1&state=failed")
         .expect(200)
@@ -535,9 +533,7 @@ fn redirects_are_not_followed() {
         receivers.push(receiver);
     }
     post(&client, "k", "e1").expect(202);
-    client
-        .post("/_mock/clock/advance", &json!({"by": "1s"}))
-        .expect(200);
+    client.advance(&json!({"by": "1s"}));
     let found = client
         .get("/_mock/deliveries?event_id=e1")
         .expect(200)
@@ -720,9 +716,7 @@ fn bodies_that_dig_or_boast_break_nothing() {
         assert!(matches!(answer.status, 204 | 400 | 422), "{at}: {answer:?}");
     }
     // Whatever was accepted is sent as it was.
-    client
-        .post("/_mock/clock/advance", &json!({"until": "idle"}))
-        .expect(200);
+    client.advance(&json!({"until": "idle"}));
     let sent = receiver.requests();
     assert!(
         sent.iter()
@@ -780,15 +774,11 @@ fn clocks_and_queries_with_numbers_that_no_one_has() {
             )
             .expect(200);
     }
-    client
-        .post("/_mock/clock/advance", &json!({"by": "8784h"}))
-        .expect(200);
+    client.advance(&json!({"by": "8784h"}));
     post(&client, "k", "late").expect(202);
     let dead = format!("http://127.0.0.1:{}/", free_port());
     register(&client, "k", &dead).expect(201);
-    client
-        .post("/_mock/clock/advance", &json!({"until": "idle"}))
-        .expect(200);
+    client.advance(&json!({"until": "idle"}));
     client.get("/_mock/deliveries").expect(200);
     client.get("/_mock/clock").expect(200);
 }
@@ -1268,18 +1258,13 @@ fn what_may_wait_is_bounded_also_for_a_receiver_that_is_down() {
     register(&client, "k", &dead).expect(201);
     assert_eq!(flood(&client, "k", 1000), 50);
     // They have been tried, and wait for their retries.
-    let moved = client
-        .post("/_mock/clock/advance", &json!({"by": "10s"}))
-        .expect(200)
-        .json();
+    let moved = client.advance(&json!({"by": "10s"})).json();
     assert_ne!(moved["attempts"], 0);
     assert_eq!(moved["pending"], 0);
     post(&client, "k", "more").expect(503);
     // Other companies are bounded with them, and so is what is known of all.
     post(&client, "other", "more").expect(503);
-    client
-        .post("/_mock/clock/advance", &json!({"until": "idle"}))
-        .expect(200);
+    client.advance(&json!({"until": "idle"}));
     post(&client, "k", "more").expect(202);
 }
 
@@ -1302,18 +1287,12 @@ fn forgetting_a_company_makes_room_at_once_and_nobody_waits_for_it() {
     let dead = format!("http://127.0.0.1:{}/", free_port());
     register(&client, "k", &dead).expect(201);
     flood(&client, "k", 10);
-    let moved = client
-        .post("/_mock/clock/advance", &json!({"by": "10s"}))
-        .expect(200)
-        .json();
+    let moved = client.advance(&json!({"by": "10s"})).json();
     assert_ne!(moved["attempts"], 0);
     client.delete("/_mock/companies/k").expect(204);
     let now = client.get("/_mock/clock").expect(200).json();
     assert_eq!(now["next_due"], Value::Null);
-    let moved = client
-        .post("/_mock/clock/advance", &json!({"until": "idle"}))
-        .expect(200)
-        .json();
+    let moved = client.advance(&json!({"until": "idle"})).json();
     assert_eq!(
         (&moved["now"], &moved["attempts"]),
         (&now["now"], &json!(0))
@@ -1468,9 +1447,7 @@ fn what_receivers_answer_is_kept_within_bounds() {
     ] {
         register(&client, key, &url).expect(201);
         post(&client, key, "e1").expect(202);
-        client
-            .post("/_mock/clock/advance", &json!({"by": "10s"}))
-            .expect(200);
+        client.advance(&json!({"by": "10s"}));
         let found = client
             .get(&format!("/_mock/deliveries?company_key={key}"))
             .expect(200);

@@ -104,6 +104,12 @@ impl Home {
     }
 }
 
+/// Registers a receiver for all that comes of company k's events.
+fn register(client: &Client, receiver: &Receiver) {
+    let body = registration(&receiver.url(), None);
+    client.post(&callbacks("k"), &body).expect(201);
+}
+
 fn registration(url: &str, event_type: Option<&str>) -> Value {
     let mut body = json!({
         "callback_type": "event_processed",
@@ -693,9 +699,7 @@ fn what_was_due_meanwhile_comes_at_once_and_in_order() {
     let home = Home::new(&[]);
     let receiver = Receiver::answering("200 OK");
     let (process, client) = home.start();
-    client
-        .post(&callbacks("k"), &registration(&receiver.url(), None))
-        .expect(201);
+    register(&client, &receiver);
     for number in 0..60 {
         post(&client, "k", &format!("e{number}"), "quick");
     }
@@ -739,9 +743,7 @@ fn an_orderly_end_waits_for_what_is_under_way_and_repeats_nothing() {
         "200 OK".to_owned()
     });
     let (process, client) = home.start();
-    client
-        .post(&callbacks("k"), &registration(&receiver.url(), None))
-        .expect(201);
+    register(&client, &receiver);
     for number in 0..40 {
         post(&client, "k", &format!("e{number}"), "quick");
     }
@@ -764,19 +766,12 @@ fn a_clock_that_is_moved_by_hand_stands_where_it_stood() {
     let now = |client: &Client| client.get("/_mock/clock").expect(200).json()["now"].clone();
     let (process, client) = home.start();
     let first = now(&client);
-    client
-        .post(&callbacks("k"), &registration(&receiver.url(), None))
-        .expect(201);
+    register(&client, &receiver);
     post(&client, "k", "e", "late");
     drop(process);
     let (process, client) = home.start();
     assert_eq!(now(&client), first, "before it was moved");
-    let advance = |client: &Client, by: &str| {
-        client
-            .post("/_mock/clock/advance", &json!({"by": by}))
-            .expect(200)
-            .json()
-    };
+    let advance = |client: &Client, by: &str| client.advance(&json!({"by": by})).json();
     advance(&client, "59m");
     let moved = now(&client);
     assert_ne!(moved, first);
@@ -812,12 +807,10 @@ fn a_delivery_that_is_begun_anew_has_all_its_retries_again_after_a_restart() {
     let home = Home::new(&["--clock", "virtual"]);
     let receiver = Receiver::answering("503 Service Unavailable");
     let (process, client) = home.start();
-    client
-        .post(&callbacks("k"), &registration(&receiver.url(), None))
-        .expect(201);
+    register(&client, &receiver);
     post(&client, "k", "e", "refused");
     let idle = json!({"until": "idle"});
-    client.post("/_mock/clock/advance", &idle).expect(200);
+    client.advance(&idle);
     let failed = over(&client, "state=failed", 3);
     let id = failed[0]["id"].as_str().unwrap().to_owned();
     let attempts = |client: &Client| {
@@ -841,7 +834,7 @@ fn a_delivery_that_is_begun_anew_has_all_its_retries_again_after_a_restart() {
     client.post(&path, &Value::Null).expect(202);
     drop(process);
     let (_process, client) = home.start();
-    client.post("/_mock/clock/advance", &idle).expect(200);
+    client.advance(&idle);
     assert_eq!(attempts(&client), (json!("failed"), (1..=12).collect()));
 }
 
@@ -850,9 +843,7 @@ fn a_registration_that_is_made_later_gets_nothing_of_before() {
     let home = Home::new(&[]);
     let receiver = Receiver::answering("200 OK");
     let (process, client) = home.start();
-    client
-        .post(&callbacks("k"), &registration(&receiver.url(), None))
-        .expect(201);
+    register(&client, &receiver);
     post(&client, "k", "e", "quick");
     over(&client, "company_key=k", 4);
     // One that says it has been there all the time, and one that takes more from now on.
@@ -872,9 +863,7 @@ fn what_is_over_is_kept_within_bounds_and_what_is_not_for_good() {
     let home = Home::new(&["--keep-rows", "200"]);
     let receiver = Receiver::answering("200 OK");
     let (process, client) = home.start();
-    client
-        .post(&callbacks("k"), &registration(&receiver.url(), None))
-        .expect(201);
+    register(&client, &receiver);
     post(&client, "k", "pending", "late");
     for number in 0..150 {
         post(&client, "k", &format!("e{number}"), "refused");
@@ -916,9 +905,7 @@ fn what_is_over_is_kept_for_a_while() {
     let home = Home::new(&["--keep", "1s"]);
     let receiver = Receiver::answering("200 OK");
     let (process, client) = home.start();
-    client
-        .post(&callbacks("k"), &registration(&receiver.url(), None))
-        .expect(201);
+    register(&client, &receiver);
     post(&client, "k", "pending", "late");
     post(&client, "k", "over", "refused");
     over(&client, "event_id=over", 3);

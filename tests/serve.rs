@@ -303,12 +303,7 @@ fn metrics_count_what_was_done() {
     let before = metrics(&client);
     assert_eq!(before["vibes_mock_events_total"], 4.0);
     assert_eq!(before["vibes_mock_callbacks_pending"], 16.0);
-    let advance = |body: Value| {
-        client
-            .post("/_mock/clock/advance", &body)
-            .expect(200)
-            .json()
-    };
+    let advance = |body: Value| client.advance(&body).json();
     // One accepted, one refused, ten failed in a row: it is left alone.
     advance(json!({"by": "10s"}));
     let down = metrics(&client);

@@ -83,6 +83,12 @@ impl Client {
         self.ask("PUT", path, &body.to_string())
     }
 
+    /// Moves the clock, `by` or `until`, and waits for what is due.
+    #[track_caller]
+    pub fn advance(&self, how: &Value) -> Answer {
+        self.post("/_mock/clock/advance", how).expect(200)
+    }
+
     /// One request on a connection of its own.
     #[track_caller]
     pub fn ask(&self, method: &str, path: &str, body: &str) -> Answer {

@@ -354,16 +354,17 @@ async fn a_slow_head_is_given_up_on() {
     }
 }
 
+/// The connection is closed without another word.
+async fn ends(stream: &mut DuplexStream) {
+    let read = in_the_end(stream.read_to_end(&mut Vec::new())).await;
+    assert_eq!(read.unwrap(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn silence_is_borne_for_a_while() {
     let mut stream = connect(&shared(Limits::default()));
     let begun = Instant::now();
-    assert_eq!(
-        in_the_end(stream.read_to_end(&mut Vec::new()))
-            .await
-            .unwrap(),
-        0
-    );
+    ends(&mut stream).await;
     assert_eq!(begun.elapsed().as_secs(), 10);
 
     let mut stream = connect(&shared(Limits::default()));
@@ -373,12 +374,7 @@ async fn silence_is_borne_for_a_while() {
         sleep(Duration::from_secs(25)).await;
     }
     let begun = Instant::now();
-    assert_eq!(
-        in_the_end(stream.read_to_end(&mut Vec::new()))
-            .await
-            .unwrap(),
-        0
-    );
+    ends(&mut stream).await;
     assert!(
         begun.elapsed() < Duration::from_secs(30),
         "{:?}",
@@ -396,12 +392,7 @@ async fn who_waits_for_us_may_be_silent() {
     read_until(&mut stream, "late").await;
     // And is then expected to say something again.
     let begun = Instant::now();
-    assert_eq!(
-        in_the_end(stream.read_to_end(&mut Vec::new()))
-            .await
-            .unwrap(),
-        0
-    );
+    ends(&mut stream).await;
     assert!(
         begun.elapsed() <= Duration::from_secs(60),
         "{:?}",
