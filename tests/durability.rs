@@ -600,11 +600,17 @@ fn check(client: &Client, noted: &Noted, times: &HashMap<Came, usize>) {
     for (event_id, kind, key) in expected {
         for callback_id in registered(key) {
             for outcome in outcomes(kind) {
-                let found = shown.get(event_id).into_iter().flatten();
-                let mut found = found.filter(|delivery| {
+                let all = shown.get(event_id).into_iter().flatten();
+                let mut found = all.clone().filter(|delivery| {
                     delivery["outcome"] == **outcome && delivery["callback_id"] == callback_id
                 });
-                arrived(event_id, outcome, found.next(), times);
+                let first = found.next();
+                assert!(
+                    first.is_some(),
+                    "{event_id}: no {outcome} for {callback_id} among {:#?}",
+                    all.collect::<Vec<_>>()
+                );
+                arrived(event_id, outcome, first, times);
                 assert!(found.next().is_none(), "twice: {event_id} {outcome}");
             }
         }

@@ -366,6 +366,8 @@ impl Company {
                     self.load.bytes += size_of::<Delivery>();
                 }
             }
+            // In the order of their ids, as those who page through them count on.
+            known.sort_by_key(|delivery| delivery.registration);
             for delivery in known.iter().filter(|delivery| !delivery.state.is_over()) {
                 event.open += 1;
                 self.load.open += 1;
@@ -705,6 +707,37 @@ mod tests {
         company.withdraw(3);
         assert_eq!(company.load(), Load::default());
         assert_eq!(company.events_of("e"), 0);
+    }
+
+    #[test]
+    fn what_is_taken_up_again_is_in_the_order_of_ids() {
+        let (mut company, _) = with_delivery();
+        let body =
+            br#"{"callback_type":"event_processed","destination":{"url":"http://127.0.0.1/2"}}"#;
+        let request = RegistrationRequest::parse(body).unwrap();
+        company.register(2, request, instant(0)).unwrap();
+        // The second destination's attempt is known, the first's is not.
+        let mut second = Delivery::new(2, 0);
+        second.state = State::Accepted;
+        second.attempts.push(attempt(1, 200));
+        let known = Restored {
+            step: 0,
+            delivery: second,
+            destinations: 2,
+        };
+        let event = Event::test("again".into(), None, 0, 1, 9);
+        let mut open = Vec::new();
+        company.restore(9, event, vec![known], &[], &mut open);
+        assert!(matches!(
+            open[..],
+            [Open::Delivery {
+                registration: 1,
+                ..
+            }]
+        ));
+        let shown = company.deliveries_of("again");
+        let ids: Vec<u64> = shown.iter().map(|shown| shown.id.registration).collect();
+        assert_eq!(ids, [1, 2]);
     }
 
     #[test]
